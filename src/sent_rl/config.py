@@ -1,0 +1,256 @@
+"""The configuration of a run: one YAML file, checked once, here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, field_validator, model_validator
+
+from sent_rl.answers import DEFAULT_STRATEGIES, STRATEGIES
+from sent_rl.curriculum.entropy import Unparsed
+from sent_rl.curriculum.stages import Order
+from sent_rl.errors import UserError, nearest
+from sent_rl.methods import Method, get, resolve
+from sent_rl.models import ModelConfig
+from sent_rl.problems import Prompting, Source
+from sent_rl.problems.sources import Arithmetic, File, Gym, Hub
+from sent_rl.rollouts import Sampling
+
+_DEFAULT_METHOD = "sent"
+_SOURCES: dict[str, type[BaseModel]] = {kind.model_fields["kind"].default: kind for kind in (Arithmetic, Gym, File, Hub)}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Problems(_Section):
+    """The questions to train on and, apart from them, those to test on."""
+
+    train: Source = Field(default_factory=lambda: Arithmetic(), description="training problems")
+    test: Source = Field(default_factory=lambda: Arithmetic(split="test"), description="held-out problems")
+
+
+class Answers(_Section):
+    """How a final answer is found in a response; the same for semantic entropy, reward and evaluation."""
+
+    extract: list[str] = Field(list(DEFAULT_STRATEGIES), description=f"strategies in order, of {', '.join(STRATEGIES)}")
+
+    @field_validator("extract")
+    @classmethod
+    def _known(cls, extract: list[str]) -> list[str]:
+        for name in extract:
+            if name not in STRATEGIES:
+                raise ValueError(f"unknown strategy {name!r}; {nearest(name, STRATEGIES)}")
+        return extract
+
+
+class Score(_Section):
+    """Semantic entropy of the training problems under the initial policy."""
+
+    samples: int = Field(8, ge=2, description="responses a problem")
+    weights: Literal["counts", "likelihood"] = Field("counts", description="what a response weighs: 1, or its length-normalised likelihood")
+    unparsed: Unparsed = Field("shared", description="answers that cannot be read: one cluster (shared) or one each (separate)")
+    sampling: Sampling = Sampling()
+
+
+class Stage(_Section):
+    """How the scored problems are cut."""
+
+    stages: int = Field(2, ge=1, description="equal parts, where no thresholds are given")
+    order: Order = Field("ascending", description="ascending, descending or random")
+    thresholds: list[float] | None = Field(None, description="semantic entropies in nats to cut at, instead of equal parts")
+
+
+class Train(_Section):
+    """Reinforcement learning with TRL."""
+
+    steps: int | None = Field(None, ge=1, description="optimizer steps in all, shared out among the stages; overrides passes")
+    passes: int = Field(1, ge=1, description="passes over the problems of each stage")
+    questions_per_step: int = Field(16, ge=1, description="questions of one rollout")
+    generations: int = Field(8, ge=2, description="responses to each of them (the group)")
+    updates_per_rollout: int = Field(1, ge=1, description="optimizer steps on each rollout; they share it out (mini-batches)")
+    micro_batch: int | None = Field(None, ge=1, description="responses a forward pass; all of a step's where not given")
+    learning_rate: float = Field(1e-6, ge=0, description="peak learning rate")
+    temperature: float = Field(1.0, gt=0, description="of the responses trained on")
+    max_tokens: int = Field(2048, ge=1, description="longest response trained on, in tokens")
+    stage_reset: list[Literal["optimizer", "schedule", "reference"]] = Field(
+        default_factory=list, description="what each stage after the first starts anew: optimizer, schedule, reference"
+    )
+    save_steps: int = Field(50, ge=1, description="optimizer steps between checkpoints")
+    report_to: list[str] = Field(["tensorboard"], description="TRL's loggers: tensorboard, wandb, trackio, ...; [] for none")
+    trl: dict[str, Any] = Field(default_factory=dict, description="anything else that TRL's GRPOConfig takes, by its name there")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Train:
+        responses = self.questions_per_step * self.generations
+        if responses % self.updates_per_rollout:
+            raise ValueError(f"updates_per_rollout {self.updates_per_rollout} does not divide the {responses} responses of a step")
+        if (responses // self.updates_per_rollout) % self.responses_per_pass:
+            raise ValueError(f"micro_batch {self.micro_batch} does not divide the {responses // self.updates_per_rollout} of an update")
+        return self
+
+    @property
+    def responses_per_pass(self) -> int:
+        return self.micro_batch or self.questions_per_step * self.generations // self.updates_per_rollout
+
+
+class Evaluate(_Section):
+    """Pass@K and Avg@K on the test problems."""
+
+    samples: int = Field(32, ge=1, description="responses a problem; every K is estimated from them")
+    k: list[int] = Field([1, 8, 16, 32], min_length=1, description="the K of Pass@K and Avg@K, samples at most")
+    sampling: Sampling = Sampling()
+
+    @model_validator(mode="after")
+    def _enough(self) -> Evaluate:
+        if not all(1 <= k <= self.samples for k in self.k):
+            raise ValueError(f"every k must lie between 1 and samples ({self.samples}), not {self.k}")
+        return self
+
+
+def _method(value: Any) -> Method:
+    """A method from its name or from a mapping, where the name may be left out; errors are the method's own."""
+    return resolve({"name": _DEFAULT_METHOD, **value} if isinstance(value, Mapping) else value)
+
+
+class RunConfig(_Section):
+    """Everything that decides a run."""
+
+    name: str = Field("run", description="names the run directory", pattern=r"^[\w.-]+$")
+    description: str = Field("", description="what this recipe is for")
+    seed: int = Field(0, ge=0, description="of sampling, order and training")
+    model: ModelConfig = ModelConfig()
+    problems: Problems = Problems()
+    prompting: Prompting = Prompting()
+    answers: Answers = Answers()
+    score: Score = Score()
+    stage: Stage = Stage()
+    method: Annotated[SerializeAsAny[Method], PlainValidator(_method)] = Field(default_factory=lambda: get(_DEFAULT_METHOD))
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the package."""
+    folder = resources.files("sent_rl") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(recipe: str | Path | None, settings: Sequence[str] = ()) -> RunConfig:
+    """A recipe by name or file, with ``key=value`` settings on top; None for the defaults.
+
+    Raises:
+        UserError: an unknown recipe, key or method, or a value that does not fit.
+    """
+    tree = {} if recipe is None else _read_recipe(str(recipe))
+    for setting in settings:
+        _apply(tree, setting)
+    return config_from_tree(tree, str(recipe or "settings"))
+
+
+def config_from_tree(tree: Mapping[str, Any], origin: str) -> RunConfig:
+    """A checked configuration from nested mappings; ``origin`` is named in errors."""
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{origin}: {_first_message(error)}") from error
+
+
+def _read_recipe(recipe: str) -> dict[str, Any]:
+    path = Path(recipe)
+    if recipe in recipe_names():
+        text = (resources.files("sent_rl") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    elif path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"{recipe}: no such recipe file")
+        text = path.read_text(encoding="utf-8")
+    else:
+        raise UserError(f"unknown recipe {recipe!r}; {nearest(recipe, recipe_names())}, or the path of a .yaml file")
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{recipe}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{recipe}: a recipe is a mapping of keys to values")
+    return tree
+
+
+def _apply(tree: dict[str, Any], setting: str) -> None:
+    """Put ``a.b=value`` into the tree; the value is YAML."""
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {setting}: write key=value, e.g. train.steps=100")
+    try:
+        value = _number(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {setting}: the value is not YAML") from error
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        below = tree.setdefault(parent, {})
+        if not isinstance(below, dict):
+            below = tree[parent] = {"name": below} if parent == "method" else _as_mapping(parent, below, setting)
+        tree = below
+    tree[leaf] = value
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-4 as text, but whoever writes it means the number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _as_mapping(key: str, value: Any, setting: str) -> dict[str, Any]:
+    from sent_rl.problems import parse_source
+
+    parsed = parse_source(value)
+    if key in ("train", "test") and isinstance(parsed, dict):
+        return dict(parsed)
+    raise UserError(f"--set {setting}: {key!r} holds {value!r}, which has no keys below it")
+
+
+def _first_message(error: ValidationError) -> str:
+    """The first complaint of pydantic in one line that names the key, and the nearest right key for a typo."""
+    first = error.errors()[0]
+    path = _without_tags(first["loc"])
+    key = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{key}'; {nearest(path[-1], _keys_at(path[:-1], first['loc']))}"
+    cause = first.get("ctx", {}).get("error")
+    message = str(cause) if cause is not None else f"{first['msg']} (got {first['input']!r})"
+    return message if not key or message.startswith(key) else f"{key}: {message}"
+
+
+def _without_tags(loc: Sequence[int | str]) -> list[str]:
+    """Pydantic puts the kind of a source into the path of an error; the user's file has no such level."""
+    parts = [str(part) for part in loc]
+    return [p for i, p in enumerate(parts) if not (i > 0 and parts[i - 1] in ("train", "test") and p in _SOURCES)]
+
+
+def _keys_at(path: Sequence[str], loc: Sequence[int | str]) -> list[str]:
+    """The keys that a section knows."""
+    model: type[BaseModel] = RunConfig
+    for part in path:
+        annotation = model.model_fields[part].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+        else:  # a source: its kind stands in the location
+            model = next(_SOURCES[str(p)] for p in loc if str(p) in _SOURCES)
+    return list(model.model_fields)
+
+
+def dump_config(config: RunConfig) -> dict[str, Any]:
+    """The resolved configuration as plain values."""
+    tree: dict[str, Any] = config.model_dump(mode="json")
+    return tree
+
+
+__all__ = ["Method", "RunConfig", "config_from_tree", "dump_config", "load_config", "recipe_names"]

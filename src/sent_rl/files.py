@@ -1,0 +1,142 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from sent_rl.errors import UserError
+
+_FACTS = b"sent_rl"
+_NO_ROOM = 64 * 1024
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside ``path``, a file's or a folder's, and renames it to ``path`` on success.
+
+    On any failure the temporary is removed and ``path`` stays as it was.
+
+    Raises:
+        UserError: the disk is full, or ``path`` cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    _remove(partial)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        if partial.is_dir() and path.exists():
+            _remove(path)
+        os.replace(partial, path)
+    except Exception as error:
+        known = write_error(path, error)
+        if known is None:
+            raise
+        raise known from error
+    finally:
+        _remove(partial)
+
+
+def write_error(path: Path, error: Exception) -> UserError | None:
+    """The one line for a file or folder that could not be written; None for an error of another kind.
+
+    Libraries report a full disk by exceptions of their own, so a disk without room speaks for itself.
+    """
+    if isinstance(error, UserError):
+        return error
+    folder = next(p for p in (path, *path.absolute().parents) if p.exists())
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or shutil.disk_usage(folder).free < _NO_ROOM:
+        return UserError(f"{path}: no space left on the device; free some and run the same command again")
+    if isinstance(error, OSError) and error.filename is not None:
+        return UserError(f"{path}: cannot be written ({error.strerror or error})")
+    return None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema, facts: Mapping[str, Any] | None = None) -> None:
+    """Rows as a parquet file; ``facts`` about them go into its metadata as JSON."""
+    schema = schema.with_metadata({_FACTS: json.dumps(facts or {})})
+    with atomic(path) as partial:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), partial)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What ``write_table`` was told about a table; empty for a file of somebody else."""
+    facts: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {}).get(_FACTS, b"{}"))
+    return facts
+
+
+def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The rows of a parquet file.
+
+    Raises:
+        UserError: no such file, not a parquet file, or one of ``columns`` is missing.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: not a readable parquet file ({error})") from error
+    missing = [column for column in columns if column not in table.column_names]
+    if missing:
+        raise UserError(f"{path}: no column {missing[0]!r}; it has {', '.join(table.column_names)}")
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def claim(folder: Path, name: str, identity: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> None:
+    """Make ``folder`` the place of one run, written down in its file ``name`` (YAML); a second claim with the same identity is welcome.
+
+    ``facts`` are written beside the identity and not compared.
+
+    Raises:
+        UserError: the folder holds another run, or other things.
+    """
+    path = folder / name
+    if path.is_file():
+        written = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        different = first_difference({key: value for key, value in written.items() if key not in (facts or {})}, identity)
+        if different:
+            raise UserError(f"{folder}: holds another run, whose {different}; choose another directory or remove this one")
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: exists and is not a run of this kind (no {name} in it); choose another directory")
+    write_text(path, yaml.safe_dump({**identity, **(facts or {})}, sort_keys=False, allow_unicode=True))
+
+
+def first_difference(old: Any, new: Any, key: str = "") -> str | None:
+    """Where two trees differ first, in words; None where they are equal."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in [*new, *(n for n in old if n not in new)]:
+            found = first_difference(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
+            if found:
+                return found
+        return None
+    return None if old == new else f"{key} is {old!r} and not {new!r}"

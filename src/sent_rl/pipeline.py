@@ -1,0 +1,164 @@
+"""The way of the data, walked once: a run directory, step by step, each step atomic and resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sent_rl.config import RunConfig, dump_config
+from sent_rl.console import console, progress, step_line
+from sent_rl.curriculum import CURRICULUM, SCORES, score_rows, stage_facts, stage_rows
+from sent_rl.errors import UserError
+from sent_rl.evaluation import SAMPLES, results, sample_rows
+from sent_rl.files import claim, read_table, write_json, write_table
+from sent_rl.models import load
+from sent_rl.problems import PROBLEMS, Problem, problem_row
+from sent_rl.report import summary, write_report
+from sent_rl.rollouts import collect
+
+BASE, TRAINED = "base", "trained"
+_VERSIONED = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
+
+
+def run(config: RunConfig, folder: Path) -> None:
+    """All steps of a recipe in ``folder``; steps that are done are not done again.
+
+    Raises:
+        UserError: the folder holds another run, or a step cannot be done.
+    """
+    train_problems, test_problems = config.problems.train.load(), config.problems.test.load()
+    _check_sizes(config, train_problems)
+    _check_apart(train_problems, test_problems)
+    claim_run(config, folder)
+    scores, curriculum, evaluation = folder / "scores.parquet", folder / "curriculum.parquet", folder / "evaluation"
+    if not scores.is_file():
+        score(config, train_problems, scores)
+    if not curriculum.is_file():
+        stage(config, scores, curriculum)
+    trained = train(config, curriculum, folder / "training")
+    evaluate(config, {BASE: None, TRAINED: str(trained)}, test_problems, evaluation)
+    page = write_report(folder)
+    console.print()
+    for line in summary(folder):
+        console.print(line)
+    console.print(f"report: {page}")
+
+
+def claim_run(config: RunConfig, folder: Path) -> None:
+    """Write run.yaml: the resolved configuration, seeds included, and the versions of what it runs on."""
+    claim(folder, "run.yaml", dump_config(config), {"versions": {name: metadata.version(name) for name in _VERSIONED}})
+
+
+def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
+    """Sample the initial policy and write the problems with their semantic entropies to ``out`` (SCORES)."""
+    section = config.score
+    model, tokenizer = load(config.model)
+    from sent_rl.rollouts.transformers import TransformersEngine
+
+    parts = out.with_name(f"{out.name}.parts")
+    with progress("score", len(problems)) as advance:
+        sampled = collect(
+            TransformersEngine(model, tokenizer),
+            problems,
+            [config.prompting.render(p) for p in problems],
+            section.samples,
+            section.sampling,
+            config.seed,
+            parts,
+            model=config.model.path,
+            logprobs=section.weights == "likelihood",
+            advance=advance,
+        )
+        rows = list(score_rows(sampled, config.answers.extract, section.weights, section.unparsed))
+    write_table(out, rows, SCORES, {"score": dump_config(config)["score"], "model": config.model.path, "seed": config.seed})
+    shutil.rmtree(parts, ignore_errors=True)
+    mean = sum(row["semantic_entropy"] for row in rows) / len(rows)
+    rate = sum(row["pass_rate"] for row in rows) / len(rows)
+    console.print(f"scored {len(rows)} problems: mean semantic entropy {mean:.3f} nats, pass rate {rate:.3f}")
+
+
+def stage(config: RunConfig, scores: Path, out: Path) -> None:
+    """Sort and cut scored problems, and write them in order to ``out`` (CURRICULUM)."""
+    section = config.stage
+    scored = read_table(scores, SCORES.names)
+    if not scored:
+        raise UserError(f"{scores}: no problems in it")
+    rows, cut = stage_rows(scored, section.stages, section.order, section.thresholds, config.seed)
+    facts = stage_facts(rows, cut)
+    write_table(out, rows, CURRICULUM, {"stage": dump_config(config)["stage"], "seed": config.seed, **facts})
+    sizes = ", ".join(
+        f"{size} (entropy {entropy:.2f}, pass rate {rate:.2f})"
+        for size, entropy, rate in zip(facts["sizes"], facts["semantic_entropy"], facts["pass_rate"], strict=True)
+    )
+    console.print(f"staged: {sizes}; tied {cut.tie_rate:.0%}, {cut.tied_cuts} of {len(cut.sizes) - 1} cuts through a tie")
+
+
+def train(config: RunConfig, curriculum: Path, folder: Path) -> Path:
+    """Train on a curriculum; returns the folder of the trained model."""
+    rows = read_table(curriculum, ("id", "prompt", "answer", "stage"))
+    if not rows:
+        raise UserError(f"{curriculum}: no problems in it")
+    if (folder / "final").is_dir():
+        console.print("trained already")
+    else:
+        console.print("loading the trainer")
+    from sent_rl.trainers.trl.run import train as train_with_trl
+
+    return train_with_trl(config, rows, folder, lambda metrics, steps: console.print(step_line(metrics, steps)))
+
+
+def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequence[Problem], folder: Path) -> None:
+    """Sample every model on the same problems; write samples.parquet and results.json. A model's path None is the configured one."""
+    section = config.evaluate
+    prompts = [config.prompting.render(p) for p in problems]
+    settings = {key: dump_config(config)[key] for key in ("seed", "model", "prompting", "answers", "evaluate")}
+    asked = hashlib.sha256(json.dumps([[p.id, p.answer] for p in problems]).encode()).hexdigest()
+    claim(folder, "evaluation.yaml", {**settings, "models": dict(models), "problems": asked})
+    if (folder / "results.json").is_file():
+        return
+    from sent_rl.rollouts.transformers import TransformersEngine
+
+    rows: list[dict[str, Any]] = []
+    for name, path in models.items():
+        model, tokenizer = load(config.model, path)
+        with progress(f"evaluate {name}", len(problems)) as advance:
+            sampled = collect(
+                TransformersEngine(model, tokenizer),
+                problems,
+                prompts,
+                section.samples,
+                section.sampling,
+                config.seed,
+                folder / f"{name}.parts",
+                model=path or config.model.path,
+                advance=advance,
+            )
+            rows += sample_rows(name, sampled, config.answers.extract)
+    write_table(folder / "problems.parquet", [problem_row(p) for p in problems], PROBLEMS)
+    write_table(folder / "samples.parquet", rows, SAMPLES)
+    write_json(folder / "results.json", results(rows, section.k))
+    for name in models:
+        shutil.rmtree(folder / f"{name}.parts", ignore_errors=True)
+
+
+def _check_sizes(config: RunConfig, problems: Sequence[Problem]) -> None:
+    """Refuse before anything is written what the stage step would refuse later."""
+    if config.stage.thresholds is None and config.stage.stages > len(problems):
+        raise UserError(f"stage.stages: {config.stage.stages} stages, but there are only {len(problems)} problems")
+    smallest = len(problems) // config.stage.stages
+    if config.stage.thresholds is None and smallest < config.train.questions_per_step:
+        raise UserError(
+            f"train.questions_per_step: {config.train.questions_per_step}, but a stage has only {smallest} problems;"
+            " use fewer stages, more problems or a smaller step"
+        )
+
+
+def _check_apart(train_problems: Sequence[Problem], test_problems: Sequence[Problem]) -> None:
+    both = {p.prompt for p in train_problems} & {p.prompt for p in test_problems}
+    if both:
+        console.print(f"warning: {len(both)} of the test problems are also training problems, e.g. {min(both)[:60]!r}")

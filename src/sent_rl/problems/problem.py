@@ -1,0 +1,34 @@
+"""What everything else is about: a question with a checkable answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question and its gold answer.
+
+    ``id`` is unique within a set of problems; ``source`` names the set; ``metadata`` is whatever else the row said.
+    """
+
+    id: str
+    prompt: str
+    answer: str
+    source: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+PROBLEMS = pa.schema({"id": pa.string(), "prompt": pa.string(), "answer": pa.string(), "source": pa.string(), "metadata": pa.string()})
+"""One row a problem; ``metadata`` is JSON."""
+
+
+def problem_row(problem: Problem) -> dict[str, Any]:
+    """A row of PROBLEMS."""
+    text = json.dumps(dict(problem.metadata), default=str, ensure_ascii=False)
+    return {"id": problem.id, "prompt": problem.prompt, "answer": problem.answer, "source": problem.source, "metadata": text}

@@ -1,0 +1,145 @@
+"""The pictures of a run, as SVG text to put into a page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, told apart by colour-blind readers too.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "sent-rl",  # the same data give the same file
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+}
+
+
+def training_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Entropy, reward and KL over the steps, stages marked."""
+    panels: list[tuple[str, dict[str, tuple[str, str]]]] = [
+        ("entropy, nats a token", {"entropy": ("all tokens", BLUE), "entropy/low_entropy": ("low-entropy tokens", ORANGE)}),
+        ("reward (share of right answers)", {"reward": ("reward", GREEN)}),
+        ("KL to the reference, nats a token", {"kl": ("kl", GREY)}),
+    ]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 3.1), layout="constrained")
+        for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+            drawn = [_curve(axes, metrics, key, label, color) for key, (label, color) in curves.items()]
+            axes.set_title(title, fontsize=10, loc="left")
+            axes.set_xlabel("step")
+            axes.set_ylim(bottom=0)
+            _mark_stages(axes, metrics)
+            if sum(drawn) > 1:
+                axes.legend()
+            if not any(drawn):
+                axes.text(0.5, 0.5, "not measured:\nno reference policy", ha="center", va="center", transform=axes.transAxes, color=GREY)
+        return _svg(figure)
+
+
+def _curve(axes: Axes, metrics: Sequence[Mapping[str, Any]], key: str, label: str, color: str) -> bool:
+    """The measured values, faint, and their running mean; False where there are none."""
+    points = [(m["step"], m[key]) for m in metrics if m.get(key) is not None]
+    if not points:
+        return False
+    steps, values = zip(*points, strict=True)
+    axes.plot(steps, values, color=color, alpha=0.3, linewidth=1)
+    axes.plot(steps, _running_mean(values, max(1, len(values) // 15)), color=color, linewidth=2, label=label)
+    return True
+
+
+def _running_mean(values: Sequence[float], half: int) -> list[float]:
+    """Mean over a window that is cut at both ends."""
+    windows = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
+    return [sum(window) / len(window) for window in windows]
+
+
+def _mark_stages(axes: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
+    for before, after in pairwise(metrics):
+        if after["stage"] != before["stage"]:
+            axes.axvline(after["step"] - 0.5, color=GREY, linestyle=":", linewidth=1)
+            axes.annotate(
+                f"stage {after['stage']}", (after["step"], 1), xycoords=("data", "axes fraction"), fontsize=8, color=GREY, va="top"
+            )
+
+
+def curriculum_histogram(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Semantic entropies by stage, and the pass rate against them."""
+    stages = sorted({row["stage"] for row in rows})
+    top = max(0.1, *(row["semantic_entropy"] for row in rows))
+    edges = [top * 1.001 * i / 24 for i in range(25)]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 3.1), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        columns = [[row["semantic_entropy"] for row in rows if row["stage"] == s] for s in stages]
+        shades = [mpl.colormaps["viridis"](0.15 + 0.7 * i / max(1, len(stages) - 1)) for i in range(len(stages))]
+        left.hist(
+            columns, bins=edges, stacked=True, color=shades, label=[f"stage {s} ({len(c)})" for s, c in zip(stages, columns, strict=True)]
+        )
+        left.set_title("problems by semantic entropy", fontsize=10, loc="left")
+        left.set_xlabel("semantic entropy, nats")
+        left.legend()
+        for s, shade in zip(stages, shades, strict=True):
+            of_stage = [row for row in rows if row["stage"] == s]
+            right.scatter(
+                [row["semantic_entropy"] for row in of_stage],
+                [row["pass_rate"] for row in of_stage],
+                s=14,
+                alpha=0.25,
+                color=shade,
+                linewidths=0,
+            )
+        right.set_title("pass rate of the initial policy", fontsize=10, loc="left")
+        right.set_xlabel("semantic entropy, nats")
+        right.set_ylim(-0.03, 1.03)
+        return _svg(figure)
+
+
+def results_bars(found: Mapping[str, Any]) -> str:
+    """Every metric of results.json, models side by side, with 95 % intervals."""
+    from sent_rl.evaluation.estimators import Z_95
+
+    models = found["models"]
+    metrics = list(next(iter(models.values())))
+    width = 0.8 / len(models)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 3.1), layout="constrained")
+        axes = figure.subplots()
+        for i, (name, color) in enumerate(zip(models, (GREY, BLUE, ORANGE, GREEN) * len(models), strict=False)):
+            values = [models[name][metric] for metric in metrics]
+            axes.bar(
+                [x + (i - (len(models) - 1) / 2) * width for x in range(len(metrics))],
+                [v["value"] for v in values],
+                width * 0.9,
+                yerr=[Z_95 * (v["stderr"] or 0) for v in values],
+                color=color,
+                label=name,
+                capsize=3,
+                error_kw={"linewidth": 1},
+            )
+        axes.set_xticks(range(len(metrics)), metrics)
+        axes.set_ylim(0, 1.05)
+        axes.grid(axis="x", visible=False)
+        axes.legend(ncols=len(models), loc="lower left", bbox_to_anchor=(0, 1))
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    svg = text[text.index("<svg") :]
+    # Scales with the page instead of having the printed size.
+    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", svg, count=1), count=1)

@@ -1,0 +1,55 @@
+"""A run in numbers, as text."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sent_rl.evaluation import Estimate
+
+
+def summary(folder: Path) -> list[str]:
+    """The last lines of a run: base against trained, with 95 % intervals, and the entropy at start and end."""
+    found = json.loads((folder / "evaluation" / "results.json").read_text(encoding="utf-8"))
+    lines = [results_heading(found), *results_lines(found)]
+    metrics = read_metrics(folder / "training" / "metrics.jsonl")
+    if metrics:
+        start, end = entropy_ends(metrics)
+        lines.append(f"entropy: {start:.4f} nats a token in the first steps, {end:.4f} in the last")
+    return lines
+
+
+def results_heading(found: Mapping[str, Any]) -> str:
+    return f"{found['problems']} held-out problems, {found['n']} samples each; +- is half of a 95 % interval over problems"
+
+
+def results_lines(found: Mapping[str, Any]) -> list[str]:
+    """A text table of results.json: metrics down, models across."""
+
+    def cell(value: Mapping[str, Any], sign: str = "") -> str:
+        half = Estimate(value["value"], value["stderr"] if value["stderr"] is not None else math.nan).half_width
+        return f"{value['value']:{sign}.3f} +- {half:.3f}"
+
+    columns = {**found["models"], **found["differences"]}
+    lines = [f"{'':10}" + "".join(f"{name:>20}" for name in columns)]
+    for metric in next(iter(found["models"].values())):
+        cells = (cell(values[metric], "+" if name in found["differences"] else "") for name, values in columns.items())
+        lines.append(f"{metric:10}" + "".join(f"{text:>20}" for text in cells))
+    return lines
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; none where there is no such file."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def entropy_ends(metrics: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Mean entropy of the first and the last tenth of the steps, nats a token."""
+    entropies = [m["entropy"] for m in metrics]
+    tenth = max(1, len(entropies) // 10)
+    return sum(entropies[:tenth]) / tenth, sum(entropies[-tenth:]) / tenth

@@ -1,0 +1,66 @@
+"""Sampling for a whole set of problems, in parts that survive a crash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+
+from sent_rl.files import read_table, write_table, write_text
+from sent_rl.problems import Problem
+from sent_rl.rollouts.engine import Engine, Prompt, Response, Sampling
+
+_SCHEMA = pa.schema({"problem": pa.int64(), "text": pa.string(), "tokens": pa.int64(), "finished": pa.bool_(), "logprob": pa.float64()})
+
+
+def collect(
+    engine: Engine,
+    problems: Sequence[Problem],
+    prompts: Sequence[Prompt],
+    n: int,
+    sampling: Sampling,
+    seed: int,
+    folder: Path,
+    *,
+    model: str,
+    logprobs: bool = False,
+    advance: Callable[[int], None] = lambda problems: None,
+) -> Iterator[tuple[Problem, list[Response]]]:
+    """``n`` responses to every problem, one problem after the other.
+
+    Parts of about ``sampling.batch_size`` responses are written to ``folder`` as they are drawn; a second call with the same arguments
+    reads what is there and draws the rest, with the same result as one call. Parts of another model, problem set or setting are thrown
+    away. Only one part is in memory at a time. The caller removes ``folder`` when it has stored its results.
+
+    Args:
+        model: what tells this policy from another, e.g. its path.
+        advance: called with the number of problems of every finished part.
+    """
+    per_part = max(1, sampling.batch_size // n)
+    identity = [model, n, sampling.model_dump(), seed, logprobs, [p.id for p in problems], list(prompts)]
+    fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    stamp = folder / "fingerprint"
+    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != fingerprint:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(stamp, fingerprint)
+    for number, start in enumerate(range(0, len(problems), per_part)):
+        part = range(start, min(start + per_part, len(problems)))
+        path = folder / f"{number:06d}.parquet"
+        if not path.is_file():
+            drawn = engine.sample([prompts[i] for i in part], n, sampling, _part_seed(seed, number), logprobs)
+            rows = [{"problem": i, **asdict(r)} for i, responses in zip(part, drawn, strict=True) for r in responses]
+            write_table(path, rows, _SCHEMA)
+        responses: dict[int, list[Response]] = {i: [] for i in part}
+        for row in read_table(path):
+            responses[row.pop("problem")].append(Response(**row))
+        advance(len(part))
+        yield from ((problems[i], responses[i]) for i in part)
+
+
+def _part_seed(seed: int, number: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=4).digest(), "big")

@@ -1,0 +1,79 @@
+"""Sampling with ``generate`` of transformers: the engine that works everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from sent_rl.rollouts.engine import Prompt, Response, Sampling
+from sent_rl.tokens import token_stats
+
+
+class TransformersEngine:
+    """Samples from a causal model in this process.
+
+    Every id in ``model.generation_config.eos_token_id`` ends a response.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        declared = model.generation_config.eos_token_id
+        self.ends = sorted({tokenizer.eos_token_id, *([declared] if isinstance(declared, int) else declared or [])} - {None})
+
+    @torch.no_grad()
+    def sample(self, prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int, logprobs: bool = False) -> list[list[Response]]:
+        ids = [self._encode(prompt) for prompt in prompts for _ in range(n)]
+        responses: list[Response] = []
+        with torch.random.fork_rng(devices=self._cuda()):
+            torch.manual_seed(seed)
+            for start in range(0, len(ids), sampling.batch_size):
+                responses += self._batch(ids[start : start + sampling.batch_size], sampling, logprobs)
+        return [responses[i * n : (i + 1) * n] for i in range(len(prompts))]
+
+    def _cuda(self) -> list[int]:
+        return [self.model.device.index or 0] if self.model.device.type == "cuda" else []
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        if isinstance(prompt, str):
+            ids: list[int] = self.tokenizer(prompt).input_ids
+            return ids
+        return list(self.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"])
+
+    def _batch(self, rows: list[list[int]], sampling: Sampling, logprobs: bool) -> list[Response]:
+        width = max(map(len, rows))
+        ids = torch.tensor([[self.pad] * (width - len(row)) + row for row in rows], device=self.model.device)
+        attention = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.model.device)
+        config = GenerationConfig(
+            do_sample=True,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=0,
+            max_new_tokens=sampling.max_tokens,
+            pad_token_id=self.pad,
+            eos_token_id=self.ends,
+        )
+        out: Tensor = self.model.generate(input_ids=ids, attention_mask=attention, generation_config=config)
+        written = out[:, width:]
+        ended = torch.isin(written, torch.tensor(self.ends, device=written.device))
+        finished = ended.any(dim=1)
+        lengths = torch.where(finished, ended.int().argmax(dim=1) + 1, written.size(1))
+        mask = torch.arange(written.size(1), device=written.device) < lengths[:, None]
+        means = self._mean_logps(out, attention, mask) if logprobs else torch.full((len(rows),), float("nan"))
+        texts = self.tokenizer.batch_decode([row[m].tolist() for row, m in zip(written, mask, strict=True)], skip_special_tokens=True)
+        return [
+            Response(text, int(length), bool(done), float(mean))
+            for text, length, done, mean in zip(texts, lengths, finished, means, strict=True)
+        ]
+
+    def _mean_logps(self, sequences: Tensor, prompt_attention: Tensor, mask: Tensor) -> Tensor:
+        """(b,) mean log-prob of the written tokens, from one forward pass over prompt and response."""
+        attention = torch.cat([prompt_attention, mask.to(prompt_attention.dtype)], dim=1)
+        hidden = self.model.base_model(input_ids=sequences, attention_mask=attention).last_hidden_state
+        keep = mask.size(1)
+        head = self.model.get_output_embeddings()
+        stats = token_stats(hidden[:, -keep - 1 : -1], head.weight, sequences[:, -keep:], bias=getattr(head, "bias", None))
+        return (stats.logps * mask).sum(1) / mask.sum(1)

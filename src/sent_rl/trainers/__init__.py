@@ -1,0 +1,1 @@
+"""The treatments inside a trainer. Nothing else in the package imports trl or verl."""

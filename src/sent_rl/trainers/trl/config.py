@@ -1,0 +1,58 @@
+"""TRL's GRPO configuration, and the two things that are ours."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl import GRPOConfig
+
+from sent_rl.errors import UserError, nearest
+from sent_rl.methods import resolve
+
+STAGE_RESETS = ("optimizer", "schedule", "reference")
+
+
+@dataclass
+class SENTConfig(GRPOConfig):
+    """Everything that TRL's ``GRPOConfig`` takes, with the same defaults, plus:
+
+    Args:
+        method: a name (``"sent"``), or ``{"name": "sent", "beta_high": 0.2, ...}``; see :func:`sent_rl.methods.names`.
+        stage_reset: what every stage after the first starts anew: any of ``optimizer`` (its moments), ``schedule`` (warm-up and decay of
+            the learning rate) and ``reference`` (becomes the policy as it stands). The default resets nothing: one continuous run, the
+            KL always to the initial policy. All three together are what SENT's authors did by starting a new run a stage.
+
+    With a ``stage`` column in the training set, ``num_train_epochs`` counts the passes over each stage, and ``max_steps`` is shared out
+    among the stages in proportion to their size.
+
+    TRL's ``beta`` keeps its meaning: a KL coefficient on every token, on top of what the method does.
+
+    Raises:
+        UserError: an unknown method or option, an unknown ``stage_reset``, or a learning rate that is not a number.
+    """
+
+    method: str | dict[str, Any] = field(default="sent", metadata={"help": "Method name, or a mapping with name and options."})
+    stage_reset: list[str] = field(
+        default_factory=list, metadata={"help": "What each stage after the first resets: optimizer, schedule, reference."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.method = resolve(self.method).model_dump()
+        for name in self.stage_reset:
+            if name not in STAGE_RESETS:
+                raise UserError(f"stage_reset: {name!r}; {nearest(name, STAGE_RESETS)}")
+        if not math.isfinite(self.learning_rate) or self.learning_rate < 0:
+            raise UserError(f"learning_rate: {self.learning_rate}; must be a finite number, 0 or more")
+
+    @property
+    def micro_steps_per_rollout(self) -> int:
+        """How many micro-batches are trained on between two rollouts."""
+        return int(self.steps_per_generation) * int(self.num_iterations)
+
+    @property
+    def updates_per_rollout(self) -> float:
+        """How many optimizer steps are taken between two rollouts; below 1 where several rollouts make one step."""
+        return self.micro_steps_per_rollout / int(self.gradient_accumulation_steps)

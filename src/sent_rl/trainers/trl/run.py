@@ -1,0 +1,187 @@
+"""One training run from a configuration and a curriculum: a folder that can be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils import logging as transformers_logging
+
+from sent_rl.answers import equivalent, extract
+from sent_rl.config import RunConfig, dump_config
+from sent_rl.errors import UserError, nearest
+from sent_rl.files import atomic, claim, write_error, write_text
+from sent_rl.models import load
+from sent_rl.problems import Problem
+from sent_rl.trainers.trl.config import SENTConfig
+from sent_rl.trainers.trl.trainer import SENTTrainer
+
+OnStep = Callable[[Mapping[str, Any], int], None]
+"""Called after every step with its metrics and the number of steps of the whole run."""
+
+_FIRST_KEYS = ("step", "stage", "reward", "entropy", "kl", "tokens")
+
+
+def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Path, on_step: OnStep = lambda metrics, steps: None) -> Path:
+    """Train the configured model on the rows of a curriculum; resumes at the last whole checkpoint in ``folder``.
+
+    Writes ``metrics.jsonl`` (one object a step), ``checkpoint-N/`` and, at the end, ``final/``.
+
+    Returns:
+        The folder of the trained model.
+
+    Raises:
+        UserError: ``folder`` holds another run, a setting does not fit, or the disk is full.
+    """
+    arguments = training_arguments(config, folder)  # first: a wrong setting must not leave a folder behind
+    claim(folder, "train.yaml", _identity(config, curriculum))
+    final = folder / "final"
+    if final.is_dir():
+        return final
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    model, tokenizer = load(config.model)
+    trainer = SENTTrainer(
+        model=model,
+        reward_funcs=_reward(config.answers.extract),
+        args=arguments,
+        train_dataset=_dataset(config, curriculum),
+        processing_class=tokenizer,
+    )
+    trainer.add_callback(MetricsFile(folder / "metrics.jsonl", trainer, on_step))
+    checkpoint = last_checkpoint(folder)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except Exception as error:
+        known = write_error(folder, error)
+        if known is None:
+            raise
+        raise known from error
+    with atomic(final) as partial:
+        trainer.save_model(str(partial))
+    return final
+
+
+def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
+    """What ``config.train`` means to TRL. ``config.train.trl`` may set anything that has no key of its own there.
+
+    Raises:
+        UserError: an unknown key in ``train.trl``, or one that has a key of its own.
+    """
+    section = config.train
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    responses = section.questions_per_step * section.generations // section.updates_per_rollout
+    if responses % processes or (responses // processes) % min(section.responses_per_pass, responses // processes):
+        raise UserError(f"train: the {responses} responses of an update cannot be shared out to {processes} processes")
+    per_pass = min(section.responses_per_pass, responses // processes)
+    own: dict[str, Any] = {
+        "output_dir": str(folder),
+        "seed": config.seed,
+        "method": config.method.model_dump(),
+        "stage_reset": list(section.stage_reset),
+        "max_steps": section.steps or -1,
+        "num_train_epochs": section.passes,
+        "per_device_train_batch_size": per_pass,
+        "gradient_accumulation_steps": responses // processes // per_pass,
+        "steps_per_generation": responses // processes // per_pass * section.updates_per_rollout,
+        "num_generations": section.generations,
+        "learning_rate": section.learning_rate,
+        "temperature": section.temperature,
+        "max_completion_length": section.max_tokens,
+        "save_steps": section.save_steps,
+        "report_to": list(section.report_to) or "none",
+    }
+    defaults: dict[str, Any] = {
+        "lr_scheduler_type": "constant",
+        "bf16": config.model.dtype == "bfloat16",
+        "gradient_checkpointing": False,
+        "logging_steps": 1,
+        "save_total_limit": 2,
+        "disable_tqdm": True,
+    }
+    known = {field.name for field in fields(SENTConfig)}
+    for key in section.trl:
+        if key in own:
+            raise UserError(f"train.trl.{key}: has a key of its own; set that one (sent train --help lists them)")
+        if key not in known:
+            raise UserError(f"train.trl.{key}: TRL's GRPOConfig has no such key; {nearest(key, known)}")
+    try:
+        return SENTConfig(**{**defaults, **section.trl, **own})
+    except (ValueError, TypeError) as error:
+        raise UserError(f"train: TRL does not accept this ({error})") from error
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; newer ones that a crash cut short are removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for checkpoint in found:
+        try:  # the trainer writes this file last
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            shutil.rmtree(checkpoint)
+            continue
+        return checkpoint
+    return None
+
+
+class MetricsFile(TrainerCallback):
+    """Appends every step's metrics to a file of JSON lines; on resume, drops lines of steps that are taken again."""
+
+    def __init__(self, path: Path, trainer: SENTTrainer, on_step: OnStep) -> None:
+        self.path, self.trainer, self.on_step = path, trainer, on_step
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
+            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
+            write_text(self.path, "".join(line + "\n" for line in kept))
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        if not logs or "reward" not in logs or not state.is_world_process_zero:
+            return
+        plan = self.trainer.stage_plan
+        numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
+        known = {**numbers, "step": state.global_step, "stage": plan.stage_of_step(state.global_step - 1) if plan else 0}
+        metrics = {key: known.get(key) for key in _FIRST_KEYS} | known
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics) + "\n")
+        self.on_step(metrics, state.max_steps)
+
+
+def _reward(strategies: Sequence[str]) -> Callable[..., list[float]]:
+    """TRL's reward function: 1 for a right final answer, else 0. The same verdict as the evaluation's."""
+
+    def correct(completions: Sequence[Any], answer: Sequence[str], **_: Any) -> list[float]:
+        texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+        return [float(equivalent(gold, extract(text, strategies))) for text, gold in zip(texts, answer, strict=True)]
+
+    return correct
+
+
+def _dataset(config: RunConfig, curriculum: Sequence[Mapping[str, Any]]) -> Dataset:
+    problems = [Problem(row["id"], row["prompt"], row["answer"]) for row in curriculum]
+    return Dataset.from_dict(
+        {
+            "prompt": [config.prompting.render(p) for p in problems],
+            "answer": [p.answer for p in problems],
+            "stage": [row["stage"] for row in curriculum],
+        }
+    )
+
+
+def _identity(config: RunConfig, curriculum: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What makes this training run this one."""
+    tree = dump_config(config)
+    rows = json.dumps([[row["id"], row["prompt"], row["answer"], row["stage"]] for row in curriculum])
+    kept = ("seed", "model", "prompting", "answers", "method", "train")
+    return {**{key: tree[key] for key in kept}, "curriculum": hashlib.sha256(rows.encode()).hexdigest()}

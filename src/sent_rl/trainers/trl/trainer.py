@@ -1,0 +1,304 @@
+"""The TRL trainer: overrides that call ``super()`` and add what a treatment asks for."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+from transformers import PreTrainedModel
+from trl import GRPOTrainer
+from trl.trainer.utils import create_model_from_path, get_config_model_id
+
+from sent_rl.errors import UserError
+from sent_rl.methods import Method, Rollouts, Treatment, resolve
+from sent_rl.objective import aggregate, kl_estimate, penalty
+from sent_rl.trainers.trl.config import SENTConfig
+from sent_rl.trainers.trl.stages import ReorderedSampler, RolloutBoundarySaves, StageCallback, StagePlan, staged_schedule
+
+_KL_COEF = "treatment_kl_coef"
+_SELECTED = "treatment_selected_"
+# What TRL's loss hands to the forward pass besides ids, for models that see more than text.
+_MODEL_INPUTS = (
+    "pixel_values",
+    "image_grid_thw",
+    "num_images",
+    "pixel_attention_mask",
+    "spatial_shapes",
+    "num_tiles",
+    "image_sizes",
+    "token_type_ids",
+    "mm_token_type_ids",
+    "image_position_ids",
+)
+
+
+class SENTTrainer(GRPOTrainer):
+    """TRL's ``GRPOTrainer`` with a method of :mod:`sent_rl.methods`, and a curriculum where the training set has a ``stage`` column.
+
+    Same arguments as ``GRPOTrainer``, plus ``method``: what ``SENTConfig.method`` takes, or a method object; it wins over the config's.
+
+    How it works: after TRL has sampled and scored a rollout, the log-probs and entropies of all its tokens are gathered over micro-batches
+    and ranks, the method treats them, and each rank keeps its rows. TRL's own loss then runs on the treated advantages, and the
+    token-weighted KL is added with the same denominator. Log-probs and entropies come from the pass that TRL makes for the old log-probs;
+    where it makes none, from the loss's own pass if the rollout is one micro-batch, else from one extra pass without gradient.
+
+    Raises:
+        UserError: a configuration that cannot work, e.g. a method with a KL to the reference and a model that was not loaded from a path.
+    """
+
+    _tag_names: ClassVar[list[str]] = ["trl", "grpo", "sent-rl"]
+    _name = "SENT"
+
+    # TRL's own attributes that are read or swapped here; tests/test_trl_contract.py pins them.
+    args: SENTConfig
+    beta: float
+    epsilon_low: float
+    epsilon_high: float
+    lr_scheduler: Any
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        reward_funcs: Any = None,
+        args: SENTConfig | None = None,
+        train_dataset: Any = None,
+        *others: Any,
+        method: str | Mapping[str, Any] | Method | None = None,
+        **kwargs: Any,
+    ) -> None:
+        model_id = model if isinstance(model, str) else get_config_model_id(model.config)
+        args = SENTConfig(f"{Path(model_id).name}-SENT") if args is None else copy.copy(args)
+        if method is not None:
+            args.method = resolve(method).model_dump()
+        self.method = resolve(args.method)
+        self.stage_plan = _plan_stages(args, train_dataset)
+        _check(args, self.method, model, model_id, kwargs.get("peft_config"))
+        self._rollout_passes: list[tuple[Tensor, Tensor]] | None = None
+        self._loss_inputs: dict[str, Any] | None = None
+        self._loss_pass: tuple[Tensor, Tensor] | None = None
+        self._treatment: Treatment | None = None
+        # TRL builds the reference policy and asks it for log-probs only where its own uniform beta is not 0.
+        self._uniform_beta = args.beta
+        if self.method.needs_reference and args.beta == 0:
+            args.beta = 1.0
+        super().__init__(model, reward_funcs, args, train_dataset, *others, **kwargs)
+        args.beta = self._uniform_beta
+        self.add_callback(RolloutBoundarySaves(args))
+        if self.stage_plan is not None:
+            self.add_callback(StageCallback(self, self.stage_plan))
+
+    # ---- rollout: sample, score, treat
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if not self.model.training:
+            batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+            return batch
+        self._rollout_passes = []
+        try:
+            batch = super()._generate_and_score_completions(inputs)
+        finally:
+            passes, self._rollout_passes = self._rollout_passes, None
+        stats = next((p for p in passes or [] if p[0] is batch.get("old_per_token_logps")), None)
+        if not self.method.needs_stats:
+            self._treat(batch, None)
+        elif stats is not None:
+            self._treat(batch, stats)
+        elif self.args.steps_per_generation > 1:
+            self._treat(batch, self._extra_pass(batch))
+        # else: the loss's own pass sees the whole rollout, and the batch is treated there
+        return batch
+
+    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        watched = self._rollout_passes is not None and model is not self.ref_model
+        if watched:
+            kwargs["compute_entropy"] = True
+        out: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        logps, entropies = out[0], out[1]
+        if watched and self._rollout_passes is not None and entropies is not None:
+            self._rollout_passes.append((logps, entropies))
+        if self._loss_inputs is not None and entropies is not None:
+            self._loss_pass = (logps, entropies)
+            if self.model.training and _KL_COEF not in self._loss_inputs:
+                # TRL reads the advantages after this pass, so treating them here is in time.
+                self._treat(self._loss_inputs, self._loss_pass)
+        return out
+
+    def _extra_pass(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Log-probs and entropies of a whole rollout, (b, T) each, without gradient."""
+        with torch.no_grad():
+            logps, entropies, _ = super()._get_per_token_logps_and_entropies(
+                self.model,
+                torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
+                torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+                batch["completion_ids"].size(1),
+                batch_size=self.args.per_device_train_batch_size,
+                compute_entropy=True,
+                **{key: batch.get(key) for key in _MODEL_INPUTS},
+            )
+        assert entropies is not None
+        return logps, entropies
+
+    def _treat(self, batch: dict[str, Any], stats: tuple[Tensor, Tensor] | None) -> None:
+        """Treat the tokens of all ranks, and put this rank's rows into ``batch``, where TRL shuffles and splits them with the rest."""
+        mask = _valid(batch)
+        advantages = batch["advantages"]
+        advantages = advantages[:, None].expand(mask.shape) if advantages.dim() == 1 else advantages
+        columns = [mask, advantages.contiguous(), *(x.detach() for x in stats or ())]
+        gathered = [self._gather_rows(column) for column in columns]
+        if stats is None:
+            rollouts = Rollouts.without_stats(gathered[1], gathered[0])
+        else:
+            rollouts = Rollouts(gathered[2], gathered[3], gathered[1], gathered[0])
+        treatment = self.method.treat(rollouts)
+        rows = slice(self.accelerator.process_index * len(mask), (self.accelerator.process_index + 1) * len(mask))
+
+        def own(values: Tensor) -> Tensor:
+            return values[rows, : mask.size(1)]
+
+        batch["advantages"] = own(treatment.advantages * treatment.policy_weight)
+        batch[_KL_COEF] = own(treatment.kl_coef)
+        for name, selection in treatment.selections.items():
+            batch[_SELECTED + name] = own(selection)
+        self._treatment = treatment
+        self._log_selections(rollouts, treatment)
+
+    def _gather_rows(self, values: Tensor) -> Tensor:
+        """(b, T) of every rank -> (B, longest T), in rank order."""
+        gathered: Tensor = self.accelerator.gather(self.accelerator.pad_across_processes(values, dim=1))
+        return gathered
+
+    # ---- loss: TRL's own, plus the token-weighted KL
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        self._loss_inputs = inputs
+        try:
+            with self._as_treated():
+                loss: Tensor = super()._compute_loss(model, inputs)
+        finally:
+            self._loss_inputs = None
+        assert self._loss_pass is not None
+        (logps, entropies), self._loss_pass = self._loss_pass, None
+        old_logps = inputs.get("old_per_token_logps")
+        old_logps = logps.detach() if old_logps is None else old_logps
+        self._log_kl(logps.detach(), old_logps, inputs)
+        if _KL_COEF not in inputs:  # evaluation: TRL's own loss
+            return loss
+        assert self._treatment is not None
+        treatment = copy.copy(self._treatment)
+        treatment.kl_coef = inputs[_KL_COEF]
+        weighted_kl, _ = penalty(logps, old_logps, inputs.get("ref_per_token_logps"), treatment)
+        loss = loss + self._aggregate(weighted_kl, inputs)
+        if treatment.entropy_coef:
+            loss = loss - treatment.entropy_coef * self._aggregate(entropies, inputs)
+        return loss
+
+    @contextmanager
+    def _as_treated(self) -> Iterator[None]:
+        """TRL's loss with the user's own uniform beta, and without the clip where the method wants none."""
+        kept = (self.beta, self.epsilon_low, self.epsilon_high)
+        self.beta = self._uniform_beta
+        if self._treatment is not None and not self._treatment.clip:
+            self.epsilon_low = self.epsilon_high = float("inf")
+        try:
+            yield
+        finally:
+            self.beta, self.epsilon_low, self.epsilon_high = kept
+
+    def _aggregate(self, values: Tensor, inputs: dict[str, Any]) -> Tensor:
+        """As TRL's loss aggregates its own per-token values, with the denominators of the optimizer step."""
+        mask = _valid(inputs)
+        accumulation = self.current_gradient_accumulation_steps
+        tokens = mask.sum().clamp(min=1) * accumulation
+        if self.loss_type != "bnpo":
+            # TRL counts the tokens of a rollout, which may span several optimizer steps
+            share = accumulation / (self.accelerator.num_processes * self.args.steps_per_generation)
+            tokens = inputs["num_items_in_batch"].clamp(min=1) * share
+        return aggregate(
+            values, mask, self.loss_type, tokens=tokens, sequences=len(mask) * accumulation, max_length=self.max_completion_length
+        )
+
+    # ---- curriculum
+
+    def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
+        if self.stage_plan is None:
+            sampler: Sampler[int] = super()._get_train_sampler(dataset)
+            return sampler
+        order = self.stage_plan.sampler.order()
+        return ReorderedSampler(super()._get_train_sampler(order), order)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        if self.stage_plan is not None and "schedule" in self.args.stage_reset and self.lr_scheduler is None:
+            self.lr_scheduler = staged_schedule(self.args, optimizer or self.optimizer, self.stage_plan.stage_steps)
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def load_reference(self, folder: Path) -> PreTrainedModel:
+        """A reference policy that an earlier stage saved."""
+        return create_model_from_path(str(folder), dtype=self.unwrapped_reference().dtype)
+
+    def unwrapped_reference(self) -> PreTrainedModel:
+        reference: PreTrainedModel = self.accelerator.unwrap_model(self.ref_model)
+        return reference
+
+    # ---- metrics
+
+    def _log_selections(self, rollouts: Rollouts, treatment: Treatment) -> None:
+        metrics, total = self._metrics["train"], rollouts.mask.sum().clamp(min=1)
+        for name, selection in treatment.selections.items():
+            metrics[f"share/{name}"].append((selection.sum() / total).item())
+            metrics[f"entropy/{name}"].append((rollouts.entropies[selection].mean() if selection.any() else total * 0.0).item())
+        metrics["tokens"].append(float(total))
+
+    def _log_kl(self, logps: Tensor, old_logps: Tensor, inputs: dict[str, Any]) -> None:
+        """Mean KL a token to the reference (k3, never negative), where there is one and TRL does not log it itself."""
+        if self._uniform_beta != 0 or "ref_per_token_logps" not in inputs:
+            return
+        mask = _valid(inputs)
+        kl = kl_estimate(logps, inputs["ref_per_token_logps"], old_logps, "k3", importance=False)
+        sums = self.accelerator.reduce(torch.stack([kl[mask].sum(), mask.sum().to(kl.dtype)]), reduction="sum")
+        self._metrics["train" if self.model.training else "eval"]["kl"].append((sums[0] / sums[1].clamp(min=1)).item())
+
+
+def _valid(batch: Mapping[str, Any]) -> Tensor:
+    """(b, T) bool: the tokens that the policy wrote and that are trained on."""
+    mask: Tensor = batch["completion_mask"]
+    return (mask if "tool_mask" not in batch else mask * batch["tool_mask"]).bool()
+
+
+def _plan_stages(args: SENTConfig, dataset: Any) -> StagePlan | None:
+    """The plan for a data set with a ``stage`` column; the run's length and order then follow from it."""
+    if dataset is None or "stage" not in (getattr(dataset, "column_names", None) or []):
+        return None
+    plan = StagePlan(dataset["stage"], args)
+    args.max_steps, args.num_train_epochs, args.shuffle_dataset = plan.steps, 1, False
+    return plan
+
+
+def _check(args: SENTConfig, method: Method, model: str | PreTrainedModel, model_id: str, peft_config: Any) -> None:
+    """Refuse what cannot work, and warn of what has no effect."""
+    adapters = peft_config is not None or hasattr(model, "peft_config")
+    if method.needs_reference and not model_id and not adapters:
+        raise UserError(
+            f"method {method.name!r} takes a KL to the reference policy, which TRL loads from the model's path, but this model has none;"
+            " save it with save_pretrained and pass the folder"
+        )
+    if "reference" in args.stage_reset and (adapters or args.fsdp or args.deepspeed):
+        raise UserError("stage_reset: 'reference' works with a whole reference model in each process: not with adapters, FSDP or DeepSpeed")
+    if getattr(method, "anchor", None) == "old" and args.updates_per_rollout <= 1:
+        warnings.warn(
+            f"method {method.name!r} with anchor 'old' has no effect: at the first update after a rollout the KL to the sampling policy has"
+            " zero gradient, and there is only one; raise num_iterations or steps_per_generation, or use anchor 'reference'",
+            stacklevel=3,
+        )
+    if args.steps_per_generation < args.gradient_accumulation_steps:
+        warnings.warn(
+            f"steps_per_generation ({args.steps_per_generation}) is below gradient_accumulation_steps ({args.gradient_accumulation_steps}):"
+            " tokens are selected over each rollout, so over less than an optimizer step; leave steps_per_generation unset",
+            stacklevel=3,
+        )
