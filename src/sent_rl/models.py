@@ -57,7 +57,10 @@ def load(config: ModelConfig, path: str | None = None) -> tuple[PreTrainedModel,
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     name = path or resolve_model(config.path)
     dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
     try:

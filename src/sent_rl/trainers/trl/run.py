@@ -11,9 +11,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.utils import logging as transformers_logging
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sent_rl.answers import equivalent, extract
 from sent_rl.config import RunConfig, dump_config
@@ -46,8 +46,6 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
     final = folder / "final"
     if final.is_dir():
         return final
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
     model, tokenizer = load(config.model)
     trainer = SENTTrainer(
         model=model,
@@ -56,6 +54,7 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
         train_dataset=_dataset(config, curriculum),
         processing_class=tokenizer,
     )
+    trainer.remove_callback(PrinterCallback)  # one line a step is ours
     trainer.add_callback(MetricsFile(folder / "metrics.jsonl", trainer, on_step))
     checkpoint = last_checkpoint(folder)
     try:
@@ -106,6 +105,7 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
         "logging_steps": 1,
         "save_total_limit": 2,
         "disable_tqdm": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
     }
     known = {field.name for field in fields(SENTConfig)}
     for key in section.trl:

@@ -1,0 +1,36 @@
+"""One thread everywhere, and the small things that many tests need."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from sent_rl.models import EMBEDDED
+
+torch.set_num_threads(1)
+settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session")
+def model_path() -> str:
+    """The embedded model's folder."""
+    return str(EMBEDDED)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Benchmark files that are not part of the repository."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/data beside the repository")
+    return folder

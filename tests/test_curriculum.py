@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sent_rl.curriculum import StageSampler, make_stages, semantic_entropy
+from sent_rl.errors import UserError
+
+ANSWERS = st.lists(st.sampled_from(["1", "2", "3", "4/2", None]), min_size=1, max_size=12)
+
+
+def entropy_of(masses: list[float]) -> float:
+    return -sum(m / sum(masses) * math.log(m / sum(masses)) for m in masses if m > 0)
+
+
+@given(ANSWERS, st.randoms())
+def test_counts(answers: list[str | None], rng: random.Random) -> None:
+    same = {"4/2": "2"}
+    parsed = Counter(same.get(a, a) for a in answers if a is not None)
+    missing = answers.count(None)
+    shared, separate = semantic_entropy(answers), semantic_entropy(answers, unparsed="separate")
+    assert shared.value == pytest.approx(entropy_of([*parsed.values(), *([missing] if missing else [])]), abs=1e-12)
+    assert separate.value == pytest.approx(entropy_of([*parsed.values(), *[1] * missing]), abs=1e-12)
+    assert shared.unparsed == missing
+    assert len(set(separate.clusters)) == len(parsed) + missing
+    shuffled = rng.sample(answers, len(answers))
+    assert semantic_entropy(shuffled).value == shared.value  # to the last bit: ties must stay ties
+
+
+@given(st.lists(st.tuples(st.sampled_from(["1", "2", None]), st.floats(0.01, 1)), min_size=1, max_size=8))
+def test_likelihood_weights(weighted: list[tuple[str | None, float]]) -> None:
+    answers, weights = [list(column) for column in zip(*weighted, strict=True)]
+    masses: dict[str | None, float] = {}
+    for answer, weight in weighted:
+        masses[answer] = masses.get(answer, 0) + weight
+    assert semantic_entropy(answers, weights).value == pytest.approx(entropy_of(list(masses.values())), abs=1e-12)  # type: ignore[arg-type]
+
+
+def test_entropy_refuses_nonsense() -> None:
+    for bad in ([0.0, 0.0], [1.0], [1.0, float("nan")], [1.0, -1.0], [float("inf"), 1.0]):
+        with pytest.raises(ValueError, match="weights"):
+            semantic_entropy(["1", "2"], bad)
+    with pytest.raises(ValueError, match="at least one"):
+        semantic_entropy([])
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5])), min_size=1, max_size=20), st.data())
+def test_stages_are_sorted_and_equal(scored: list[tuple[float, float]], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, len(scored)))
+    entropies, rates = [list(column) for column in zip(*scored, strict=True)]
+    ids = [f"{i:03}" for i in range(len(scored))]
+    cut = make_stages(entropies, rates, ids, count)
+    key = [(entropies[i], -rates[i], ids[i]) for i in cut.order]
+    assert key == sorted(key)
+    assert max(cut.sizes) - min(cut.sizes) <= 1
+    assert sum(cut.sizes) == len(scored)
+    assert [cut.stage[i] for i in cut.order] == sorted(cut.stage)
+    assert make_stages(entropies, rates, ids, count, "descending").order == cut.order[::-1]
+    tied = sum(entropies.count(e) > 1 for e in entropies)
+    assert cut.tie_rate == pytest.approx(tied / len(scored))
+
+
+def test_thresholds() -> None:
+    entropies = [2.5, 0.0, 2.0, 1.9]
+    cut = make_stages(entropies, [0] * 4, list("abcd"), thresholds=[2.0])
+    assert [cut.stage[i] for i in range(4)] == [1, 0, 1, 0]
+    assert make_stages(entropies, [0] * 4, list("abcd"), thresholds=[2.0], order="descending").stage == [0, 1, 0, 1]
+    assert cut.tied_cuts == 0
+    for bad in ([5.0], [2.0, 1.0], [], [float("nan")]):
+        with pytest.raises(UserError, match=r"stage\.thresholds"):
+            make_stages(entropies, [0] * 4, list("abcd"), thresholds=bad)
+    with pytest.raises(UserError, match="random"):
+        make_stages(entropies, [0] * 4, list("abcd"), thresholds=[2.0], order="random")
+
+
+def test_random_is_a_shuffle_by_seed() -> None:
+    one, two, same = (make_stages([0.0] * 30, [0.0] * 30, [str(i) for i in range(30)], 3, "random", seed=s) for s in (1, 2, 1))
+    assert one.order == same.order != two.order
+    assert sorted(one.order) == list(range(30))
+
+
+def test_too_many_stages() -> None:
+    with pytest.raises(UserError, match="only 2 problems"):
+        make_stages([0.0, 1.0], [0.0, 0.0], ["a", "b"], 3)
+    with pytest.raises(UserError, match="at least 1"):
+        make_stages([0.0, 1.0], [0.0, 0.0], ["a", "b"], 0)
+
+
+def test_sampler_walks_stage_after_stage() -> None:
+    stage = [i % 2 for i in range(20)]
+    sampler = StageSampler(stage, 4, passes=2, seed=1)
+    order = list(sampler)
+    assert sampler.batches == [5, 5]
+    assert len(order) == len(sampler) == 40
+    assert [stage[i] for i in order] == [0] * 20 + [1] * 20
+    assert Counter(order[:20]) == {i: 2 for i in range(0, 20, 2)}
+    assert order[:10] != order[10:20]  # another order in the second pass
+    assert [sampler.stage_of_batch(b) for b in (0, 4, 5, 9, 99)] == [0, 0, 1, 1, 1]
+    assert list(StageSampler(stage, 4, passes=2, seed=1)) == order
+    assert list(StageSampler(stage, 4, passes=2, seed=2)) != order
+
+
+def test_sampler_shares_out_a_number_of_batches() -> None:
+    stage = [0] * 30 + [1] * 10
+    assert StageSampler(stage, 5, batches=8).batches == [6, 2]
+    assert StageSampler(stage, 5, batches=9, multiple_of=2).batches == [6, 2]
+    sampler = StageSampler(stage, 5, batches=20)
+    assert sampler.batches == [15, 5]
+    assert Counter(list(sampler)[:75]).most_common(1)[0][1] == 3  # 75 draws of 30 problems
+    with pytest.raises(ValueError, match="fewer than the 11"):
+        StageSampler(stage, 11)
+    with pytest.raises(ValueError, match="fewer than the 2 stages"):
+        StageSampler(stage, 5, batches=1)
+
+
+def test_sampler_goes_on_where_it_was() -> None:
+    stage = [i % 3 for i in range(30)]
+    whole = list(StageSampler(stage, 5, passes=1, seed=7))
+    first = StageSampler(stage, 5, passes=1, seed=7)
+    walk = iter(first)
+    begun = [next(walk) for _ in range(13)]
+    second = StageSampler(stage, 5, passes=1, seed=7)
+    second.load_state_dict(first.state_dict())
+    assert begun + list(second) == whole
