@@ -27,7 +27,8 @@ class Sent(Method):
     Deviations: shares are exact, over the whole step (all micro-batches and ranks), ties at a threshold all taken. The published code does
     something else in six places: `sent_as_published`. `anchor: old` takes the KL to the sampling policy, and is then without effect on the
     first update after each rollout. A selection by covariance depends on the sampled token, so on T_high the penalty is a regulariser on
-    chosen tokens rather than an unbiased KL.
+    chosen tokens rather than an unbiased KL. Where all advantages of a step are equal, covariance is 0 everywhere and all of T_low ties: it
+    gets beta_high.
     """
 
     name: Literal["sent"] = "sent"
@@ -46,11 +47,11 @@ class Sent(Method):
     def treat(self, rollouts: Rollouts) -> Treatment:
         low = lowest(rollouts.entropies, rollouts.mask, self.low_entropy_fraction)
         high = highest(rollouts.covariance(), low, self.high_covariance_fraction)
-        kl_coef = self.beta_low * (low & ~high) + self.beta_high * high
+        kl_coef = torch.zeros_like(rollouts.advantages).masked_fill(low, self.beta_low).masked_fill(high, self.beta_high)
         return Treatment(
             advantages=rollouts.advantages,
             policy_weight=torch.ones_like(rollouts.advantages),
-            kl_coef=kl_coef.to(rollouts.advantages.dtype),
+            kl_coef=kl_coef,
             anchor=self.anchor,
             kl_estimator=self.kl_estimator,
             kl_importance=self.kl_importance,

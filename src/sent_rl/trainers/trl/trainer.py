@@ -150,12 +150,12 @@ class SENTTrainer(GRPOTrainer):
         mask = _valid(batch)
         advantages = batch["advantages"]
         advantages = advantages[:, None].expand(mask.shape) if advantages.dim() == 1 else advantages
-        columns = [mask, advantages.contiguous(), *(x.detach() for x in stats or ())]
-        gathered = [self._gather_rows(column) for column in columns]
+        columns = [mask.to(advantages.dtype), advantages, *(x.detach().to(advantages.dtype) for x in stats or ())]
+        everywhere = self._gather_rows(torch.stack(columns, dim=-1)).unbind(-1)
         if stats is None:
-            rollouts = Rollouts.without_stats(gathered[1], gathered[0])
+            rollouts = Rollouts.without_stats(everywhere[1], everywhere[0])
         else:
-            rollouts = Rollouts(gathered[2], gathered[3], gathered[1], gathered[0])
+            rollouts = Rollouts(everywhere[2], everywhere[3], everywhere[1], everywhere[0])
         treatment = self.method.treat(rollouts)
         rows = slice(self.accelerator.process_index * len(mask), (self.accelerator.process_index + 1) * len(mask))
 
@@ -170,7 +170,7 @@ class SENTTrainer(GRPOTrainer):
         self._log_selections(rollouts, treatment)
 
     def _gather_rows(self, values: Tensor) -> Tensor:
-        """(b, T) of every rank -> (B, longest T), in rank order."""
+        """(b, T, ...) of every rank -> (B, longest T, ...), in rank order."""
         gathered: Tensor = self.accelerator.gather(self.accelerator.pad_across_processes(values, dim=1))
         return gathered
 
@@ -256,11 +256,11 @@ class SENTTrainer(GRPOTrainer):
         metrics["tokens"].append(float(total))
 
     def _log_kl(self, logps: Tensor, old_logps: Tensor, inputs: dict[str, Any]) -> None:
-        """Mean KL a token to the reference (k3, never negative), where there is one and TRL does not log it itself."""
+        """Mean KL a token to the reference (k3 weighted by the ratio, as TRL logs its own), where there is one and TRL does not log it itself."""
         if self._uniform_beta != 0 or "ref_per_token_logps" not in inputs:
             return
         mask = _valid(inputs)
-        kl = kl_estimate(logps, inputs["ref_per_token_logps"], old_logps, "k3", importance=False)
+        kl = kl_estimate(logps, inputs["ref_per_token_logps"], old_logps, "k3", importance=True)
         sums = self.accelerator.reduce(torch.stack([kl[mask].sum(), mask.sum().to(kl.dtype)]), reduction="sum")
         self._metrics["train" if self.model.training else "eval"]["kl"].append((sums[0] / sums[1].clamp(min=1)).item())
 

@@ -1,0 +1,350 @@
+"""What we rely on in TRL, and what users of TRL rely on in us. When these pass on a newer TRL, the pin may widen."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reference_loop
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import GRPOConfig, GRPOTrainer
+from trl_helpers import GROUP, LENGTH, QUESTIONS, logged, ours, tasks, theirs, uneven_reward, weights
+
+from sent_rl.answers import equivalent, extract
+from sent_rl.errors import UserError
+from sent_rl.methods import get
+from sent_rl.models import EMBEDDED
+from sent_rl.problems import arithmetic_problems
+from sent_rl.trainers.trl import SENTConfig, SENTTrainer
+
+LOSS_TYPES = ["dapo", "grpo", "dr_grpo", "bnpo"]
+SENT = {"name": "sent", "beta_low": 0.3, "beta_high": 2.0, "high_covariance_fraction": 0.2}
+
+
+def test_the_signatures_that_are_overridden() -> None:
+    for name, parameters in {
+        "_generate_and_score_completions": ["self", "inputs"],
+        "_compute_loss": ["self", "model", "inputs"],
+        "_get_train_sampler": ["self", "dataset"],
+    }.items():
+        assert list(inspect.signature(getattr(GRPOTrainer, name)).parameters) == parameters
+    taken = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
+    from sent_rl.trainers.trl.trainer import _MODEL_INPUTS
+
+    assert set(_MODEL_INPUTS) <= set(taken)
+    assert {"model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy"} <= set(taken)
+
+
+def test_no_default_of_trl_is_changed(tmp_path: Path) -> None:
+    a, b = GRPOConfig(str(tmp_path), use_cpu=True), SENTConfig(str(tmp_path), use_cpu=True)
+    ignored = {"logging_dir", "run_name"}
+    theirs_values = {k: v for k, v in vars(a).items() if not k.startswith("_") and k not in ignored}
+    for key, value in theirs_values.items():
+        if isinstance(value, int | float | str | bool | None | list):
+            assert getattr(b, key) == value, key
+    assert set(vars(b)) - set(vars(a)) == {"method", "stage_reset"}
+
+
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_a_uniform_beta_is_trls_own(tmp_path: Path, loss_type: str) -> None:
+    """Off-policy (two iterations), two micro-batches a step: loss, gradient norm and weights."""
+    shape = {
+        "num_iterations": 2,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 2,
+        "loss_type": loss_type,
+        "max_steps": 4,
+    }
+    truth = theirs(tmp_path / "a", beta=0.5, **shape)
+    truth.train()
+    found = ours(tmp_path / "b", method={"name": "grpo", "beta": 0.5, "kl_estimator": "k3"}, **shape)
+    found.train()
+    assert found.losses == pytest.approx(truth.losses, abs=1e-6)
+    assert max(logged(truth, "kl")) > 1e-3  # the penalty was at work
+    assert logged(found, "kl") == pytest.approx(logged(truth, "kl"), rel=1e-4)
+    assert logged(found, "grad_norm") == pytest.approx(logged(truth, "grad_norm"), rel=1e-5)
+    torch.testing.assert_close(weights(found), weights(truth), rtol=0, atol=1e-6)
+
+
+def test_grpo_is_trls_grpo_to_the_last_bit(tmp_path: Path) -> None:
+    truth = theirs(tmp_path / "a")
+    truth.train()
+    found = ours(tmp_path / "b", method="grpo")
+    found.train()
+    assert found.losses == truth.losses
+    assert torch.equal(weights(found), weights(truth))
+    assert found.passes == truth.passes  # no forward of ours
+    assert found.ref_model is None
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.4])
+def test_trls_beta_keeps_its_meaning(tmp_path: Path, beta: float) -> None:
+    """A method that adds nothing leaves exactly TRL's own uniform penalty."""
+    truth = theirs(tmp_path / "a", beta=beta, num_iterations=2)
+    truth.train()
+    found = ours(tmp_path / "b", beta=beta, num_iterations=2, method={"name": "sent", "low_entropy_fraction": 0.0})
+    found.train()
+    assert found.losses == pytest.approx(truth.losses, abs=1e-6)
+    assert found.args.beta == beta
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])  # bnpo divides by the micro-batch's tokens by definition
+def test_loss_and_gradient_do_not_depend_on_the_micro_batch(tmp_path: Path, loss_type: str) -> None:
+    def run(name: str, size: int) -> Any:
+        responses = QUESTIONS * GROUP
+        trainer = ours(
+            tmp_path / name,
+            method=SENT,
+            loss_type=loss_type,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=responses // size,
+        )
+        trainer.train()
+        return trainer
+
+    whole, parts = run("16", 16), [run("4", 4), run("2", 2)]
+    assert sum(logged(whole, "kl")) > 0
+    for part in parts:
+        cut = len(part.losses) // 3
+        assert [sum(part.losses[i * cut : (i + 1) * cut]) for i in range(3)] == pytest.approx(whole.losses, abs=1e-6)
+        assert logged(part, "grad_norm") == pytest.approx(logged(whole, "grad_norm"), rel=1e-4)
+        assert logged(part, "share/high_covariance") == logged(whole, "share/high_covariance")
+        torch.testing.assert_close(weights(part), weights(whole), rtol=0, atol=2e-5)
+
+
+def test_forward_passes(tmp_path: Path) -> None:
+    """One micro-batch: none of ours. Several: one more of each. Old log-probs computed anyway: none of ours."""
+    single = ours(tmp_path / "a", method=SENT, max_steps=1)
+    single.train()
+    assert single.passes == 1
+    several = ours(tmp_path / "b", method=SENT, max_steps=1, per_device_train_batch_size=4, gradient_accumulation_steps=4)
+    several.train()
+    assert several.passes == 4 + 4
+    shape = {"max_steps": 2, "num_iterations": 2}
+    off_policy, truth = ours(tmp_path / "c", method=SENT, **shape), theirs(tmp_path / "d", beta=0.1, **shape)
+    off_policy.train()
+    truth.train()
+    assert off_policy.passes == truth.passes == 1 + 2
+
+
+def test_agrees_with_the_reference_loop(tmp_path: Path) -> None:
+    """The same responses, rewards and models give the same loss and gradient, written from the equations."""
+    reference = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32)
+    for loss_type in ("dapo", "grpo", "dr_grpo"):
+        trainer = ours(tmp_path / loss_type, method=SENT, loss_type=loss_type, num_iterations=2, max_steps=2)
+        seen: list[tuple[float, torch.Tensor, dict[str, torch.Tensor]]] = []
+        original = trainer.compute_loss
+
+        def recorded(
+            model: Any, inputs: dict[str, Any], *args: Any, original: Any = original, seen: Any = seen, **kwargs: Any
+        ) -> torch.Tensor:
+            before = {k: v.detach().clone() for k, v in model.state_dict().items()}
+            loss: torch.Tensor = original(model, inputs, *args, **kwargs)
+            gradient = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
+            seen.append((loss.item(), torch.cat([g.flatten() for g in gradient]), before))
+            return loss
+
+        trainer.compute_loss = recorded
+        trainer.train()
+        batch = trainer.batches[0]
+        rewards = batch["advantages"][:, 0]  # one advantage a response; recomputed below from the rewards
+        samples = []
+        for i in range(QUESTIONS * GROUP):
+            prompt = batch["prompt_ids"][i][batch["prompt_mask"][i].bool()].tolist()
+            response = batch["completion_ids"][i][batch["completion_mask"][i].bool()].tolist()
+            samples.append(reference_loop.Sample(prompt, response))
+        tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
+        texts = [tokenizer.decode(s.response, skip_special_tokens=True) for s in samples]
+        scores = uneven_reward(texts)
+        for start in range(0, len(samples), GROUP):
+            for sample, advantage in zip(samples[start:], reference_loop.group_advantages(scores[start : start + GROUP]), strict=False):
+                sample.advantage = advantage
+        assert [s.advantage for s in samples] == pytest.approx(rewards.tolist(), abs=1e-5)
+        policy = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32)
+        reference_loop.remember(policy, reference, samples)
+        own = reference_loop.Settings(
+            max_tokens=LENGTH,
+            loss_type=loss_type,
+            beta_low=SENT["beta_low"],  # type: ignore[arg-type]
+            beta_high=SENT["beta_high"],  # type: ignore[arg-type]
+            high_covariance_fraction=SENT["high_covariance_fraction"],  # type: ignore[arg-type]
+        )
+        for loss, gradient, state in seen:  # on-policy, then off-policy on the same rollout
+            policy.load_state_dict(state)
+            truth = reference_loop.loss(policy, samples, own)
+            assert loss == pytest.approx(truth.item(), abs=1e-6)
+            slow = torch.cat([g.flatten() for g in torch.autograd.grad(truth, list(policy.parameters()))])
+            torch.testing.assert_close(gradient, slow, rtol=1e-4, atol=1e-6)
+        assert seen[0][0] != pytest.approx(seen[1][0], abs=1e-6)
+
+
+def test_the_reference_loop_learns() -> None:
+    """A truth that does not train would prove little."""
+    policy = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
+    problem = arithmetic_problems([1], 4, "train")
+    batches = [[(p.prompt, p.answer) for p in problem]] * 6
+
+    def reward(text: str, answer: str) -> float:
+        return float(equivalent(answer, extract(text, ["hash"])))
+
+    history = reference_loop.train(policy, tokenizer, batches, reward, reference_loop.Settings(learning_rate=3e-4, group=8))
+    assert sum(history[-2:]) > sum(history[:2])
+
+
+RESETS: list[list[str]] = [[], ["optimizer", "schedule", "reference"]]
+
+
+@pytest.mark.parametrize("stage_reset", RESETS, ids=["continuous", "all reset"])
+def test_resuming_gives_the_same_weights(tmp_path: Path, stage_reset: list[str]) -> None:
+    """Three stages of two steps, cut inside the second stage and at its end."""
+    shape: dict[str, Any] = {
+        "method": SENT,
+        "stage_reset": stage_reset,
+        "max_steps": 6,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "lr_scheduler_type": "linear",
+    }
+    whole = ours(tmp_path / "whole", tasks(24, stages=3), **shape)
+    whole.train()
+    for cut in (3, 4):
+        again = ours(tmp_path / "whole", tasks(24, stages=3), **shape)
+        again.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{cut}"))
+        assert torch.equal(weights(again), weights(whole))
+        assert len(again.losses) == 6 - cut
+        assert again.losses == whole.losses[cut:]
+
+
+def test_stages_are_walked_in_order_and_reset_what_they_should(tmp_path: Path) -> None:
+    data = tasks(24, stages=3)
+    stage_of = dict(zip(data["prompt"], data["stage"], strict=True))
+
+    def run(name: str, stage_reset: list[str]) -> tuple[Any, list[list[int]]]:
+        trainer = ours(
+            tmp_path / name, data, method=SENT, stage_reset=stage_reset, num_train_epochs=2, max_steps=-1, lr_scheduler_type="linear"
+        )
+        seen: list[list[int]] = []
+        original = trainer._generate_and_score_completions
+
+        def recorded(inputs: list[dict[str, Any]]) -> Any:
+            seen.append(sorted({stage_of[row["prompt"]] for row in inputs}))
+            return original(inputs)
+
+        trainer._generate_and_score_completions = recorded
+        trainer.train()
+        return trainer, seen
+
+    kept, seen = run("kept", [])
+    reset, _ = run("reset", ["schedule", "reference"])
+    assert seen == [[0]] * 4 + [[1]] * 4 + [[2]] * 4
+    assert kept.state.global_step == 12
+    rates, again = logged(kept, "learning_rate"), logged(reset, "learning_rate")
+    assert rates == sorted(rates, reverse=True)
+    assert again[0:4] == again[4:8] == again[8:12]
+    # at the first step of a stage the policy is the reference where that is reset
+    assert [logged(reset, "kl")[i] for i in (0, 4, 8)] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert logged(kept, "kl")[8] > 1e-5
+
+
+def test_checkpoints_wait_for_the_end_of_a_rollout(tmp_path: Path) -> None:
+    trainer = ours(
+        tmp_path, method=SENT, max_steps=6, per_device_train_batch_size=8, steps_per_generation=2, save_strategy="steps", save_steps=3
+    )
+    trainer.train()
+    assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-6"]
+
+
+def test_evaluation_is_trls_own(tmp_path: Path) -> None:
+    shape = {"max_steps": 1, "per_device_eval_batch_size": 8, "learning_rate": 0.0}
+    truth = theirs(tmp_path / "a", **shape)
+    truth.train()
+    expected = truth.evaluate(tasks(4))
+    found = ours(tmp_path / "b", method=SENT, **shape)
+    found.train()
+    assert found.evaluate(tasks(4))["eval_loss"] == expected["eval_loss"] != 0
+
+
+def test_inert_settings_are_warned_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="no effect"):
+        ours(tmp_path, method={"name": "sent", "anchor": "old"})
+    with pytest.warns(UserWarning, match="below gradient_accumulation_steps"):
+        ours(tmp_path, per_device_train_batch_size=4, steps_per_generation=1, gradient_accumulation_steps=2)
+
+
+def test_what_cannot_work_is_refused(tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_config(AutoModelForCausalLM.from_pretrained(EMBEDDED).config)
+    model.config._name_or_path = ""
+    with pytest.raises(UserError, match="save it with save_pretrained"):
+        SENTTrainer(model, uneven_reward, SENTConfig(str(tmp_path), bf16=False, use_cpu=True), tasks())
+    with pytest.raises(UserError, match="did you mean 'sent'"):
+        SENTConfig(str(tmp_path), method="snt", bf16=False, use_cpu=True)
+    with pytest.raises(UserError, match="did you mean 'optimizer'"):
+        SENTConfig(str(tmp_path), stage_reset=["optimiser"], bf16=False, use_cpu=True)
+    with pytest.raises(UserError, match="learning_rate"):
+        SENTConfig(str(tmp_path), learning_rate=float("nan"), bf16=False, use_cpu=True)
+    with pytest.raises(UserError, match="fewer stages"):
+        ours(tmp_path, tasks(6, stages=3))
+
+
+def test_a_method_object_wins_over_the_config(tmp_path: Path) -> None:
+    trainer = SENTTrainer(
+        str(EMBEDDED),
+        uneven_reward,
+        SENTConfig(str(tmp_path), bf16=False, use_cpu=True, report_to="none", method="grpo"),
+        tasks(),
+        method=get("sent", beta_high=0.3),
+    )
+    assert trainer.method == get("sent", beta_high=0.3)
+    assert trainer.args.method["beta_high"] == 0.3
+
+
+def test_adapters_need_no_second_model(tmp_path: Path) -> None:
+    """LoRA: the reference is the model with the adapter off."""
+    from peft import LoraConfig
+
+    trainer = SENTTrainer(
+        str(EMBEDDED),
+        uneven_reward,
+        SENTConfig(**{**vars_for(tmp_path), "num_iterations": 2, "method": SENT}),
+        tasks(),
+        peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"]),
+    )
+    trainer.train()
+    kl = logged(trainer, "kl")
+    assert trainer.ref_model is None
+    assert kl[0] == pytest.approx(0, abs=1e-9)
+    assert kl[-1] > 0
+
+
+def vars_for(folder: Path) -> dict[str, Any]:
+    from trl_helpers import settings
+
+    return settings(folder)
+
+
+def test_two_processes_select_and_learn_as_one(tmp_path: Path) -> None:
+    """torchrun with gloo: the same treatment on both ranks and in a single process, and the same weights afterwards."""
+    script = Path(__file__).with_name("two_ranks.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}", "--master-addr=127.0.0.1"]
+    for command in ([*launch, str(script), str(tmp_path / "two")], [sys.executable, str(script), str(tmp_path / "one")]):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, first, second = (json.loads((tmp_path / name).read_text()) for name in ("one-0.json", "two-0.json", "two-1.json"))
+    assert first["kl_coef"] == second["kl_coef"] == one["kl_coef"]
+    assert sum(map(sum, one["kl_coef"][0])) > 0
+    assert (torch.tensor(first["losses"]) + torch.tensor(second["losses"])).div(2).tolist() == pytest.approx(one["losses"], abs=1e-6)
+    for key in ("weights", "grad_norm"):
+        assert first[key] == pytest.approx(one[key], rel=1e-4, abs=1e-5)

@@ -1,0 +1,121 @@
+"""Small TRL trainers on the embedded model, with what they computed written down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import AutoTokenizer
+from trl import GRPOConfig, GRPOTrainer
+
+from sent_rl.models import EMBEDDED
+from sent_rl.problems import arithmetic_problems
+from sent_rl.trainers.trl import SENTConfig, SENTTrainer
+
+QUESTIONS, GROUP, LENGTH = 4, 4, 12
+
+
+def tasks(count: int = 24, stages: int | None = None) -> Dataset:
+    problems = arithmetic_problems([1, 2], count, "train")
+    columns: dict[str, list[Any]] = {"prompt": [p.prompt for p in problems], "answer": [p.answer for p in problems]}
+    if stages:
+        columns["stage"] = [i * stages // count for i in range(count)]
+    return Dataset.from_dict(columns)
+
+
+def uneven_reward(completions: Sequence[str], **_: Any) -> list[float]:
+    """Deterministic, and different inside almost every group."""
+    return [float(sum(map(ord, c)) % 7) / 3 for c in completions]
+
+
+def settings(folder: Path, **changes: Any) -> dict[str, Any]:
+    defaults: dict[str, Any] = {
+        "output_dir": str(folder),
+        "seed": 1,
+        "max_steps": 3,
+        "per_device_train_batch_size": QUESTIONS * GROUP,
+        "gradient_accumulation_steps": 1,
+        "num_generations": GROUP,
+        "max_completion_length": LENGTH,
+        "learning_rate": 3e-4,
+        "lr_scheduler_type": "constant",
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "save_strategy": "no",
+        "dataloader_pin_memory": False,
+        "use_cpu": True,
+    }
+    return {**defaults, **changes}
+
+
+class Recorder:
+    """Mixed into a trainer: keeps the loss of every micro-batch, the gradient norm of every step, and how often the policy was run."""
+
+    losses: list[float]
+    passes: int
+    batches: list[dict[str, Any]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.losses, self.passes, self.batches = [], 0, []
+        super().__init__(*args, **kwargs)
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss: Tensor = super().compute_loss(*args, **kwargs)  # type: ignore[misc]
+        self.losses.append(loss.item())
+        return loss
+
+    def count_passes(self) -> None:
+        """From now on, ``passes`` counts the policy's forward passes over whole responses."""
+
+        def count(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+            self.passes += "fused_lm_head" in kwargs
+
+        self.model.register_forward_pre_hook(count, with_kwargs=True)  # type: ignore[attr-defined]
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        batch = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        self.batches.append(dict(batch))
+        return batch
+
+
+class Ours(Recorder, SENTTrainer):
+    pass
+
+
+class Theirs(Recorder, GRPOTrainer):
+    pass
+
+
+def build(cls: type, config: type, folder: Path, dataset: Dataset | None = None, **changes: Any) -> Any:
+    trainer = cls(
+        model=str(EMBEDDED),
+        reward_funcs=uneven_reward,
+        args=config(**settings(folder, **changes)),
+        train_dataset=dataset or tasks(),
+        processing_class=AutoTokenizer.from_pretrained(EMBEDDED, padding_side="left"),
+    )
+    trainer.count_passes()
+    return trainer
+
+
+def ours(folder: Path, dataset: Dataset | None = None, **changes: Any) -> Any:
+    return build(Ours, SENTConfig, folder, dataset, **changes)
+
+
+def theirs(folder: Path, **changes: Any) -> Any:
+    return build(Theirs, GRPOConfig, folder, **changes)
+
+
+def weights(trainer: Any) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+def logged(trainer: Any, key: str) -> list[float]:
+    return [entry[key] for entry in trainer.state.log_history if key in entry]
