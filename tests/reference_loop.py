@@ -148,7 +148,7 @@ def train(
             rewards += scores
         remember(policy, reference, samples)
         optimizer.zero_grad()
-        loss(policy, samples, settings).backward()
+        torch.autograd.backward(loss(policy, samples, settings))
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         optimizer.step()
         history.append(sum(rewards) / len(rewards))

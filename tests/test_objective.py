@@ -21,7 +21,8 @@ def expected_gradient(estimator: Estimator, importance: bool, sampler: Tensor) -
     logits = LOGITS.clone().requires_grad_()
     logps = torch.log_softmax(logits, -1)
     estimate = kl_estimate(logps, torch.log_softmax(REFERENCE, -1), torch.log_softmax(sampler, -1), estimator, importance)
-    return torch.autograd.grad((torch.softmax(sampler, -1) * estimate).sum(), logits)[0]
+    gradient: Tensor = torch.autograd.grad((torch.softmax(sampler, -1) * estimate).sum(), logits)[0]
+    return gradient
 
 
 def gradient_of(divergence: str) -> Tensor:
@@ -32,7 +33,8 @@ def gradient_of(divergence: str) -> Tensor:
         "forward": lambda: (q.exp() * (q - p)).sum(),
         "total variation": lambda: (p.exp() - q.exp()).abs().sum() / 2,
     }[divergence]()
-    return torch.autograd.grad(value, logits)[0]
+    gradient: Tensor = torch.autograd.grad(value, logits)[0]
+    return gradient
 
 
 REVERSE, FORWARD, VARIATION = (gradient_of(name) for name in ("reverse", "forward", "total variation"))

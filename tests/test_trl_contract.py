@@ -16,7 +16,7 @@ import reference_loop
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
-from trl_helpers import GROUP, LENGTH, QUESTIONS, logged, ours, tasks, theirs, uneven_reward, weights
+from trl_helpers import GROUP, LENGTH, QUESTIONS, logged, ours, settings, tasks, theirs, uneven_reward, weights
 
 from sent_rl.answers import equivalent, extract
 from sent_rl.errors import UserError
@@ -26,7 +26,7 @@ from sent_rl.problems import arithmetic_problems
 from sent_rl.trainers.trl import SENTConfig, SENTTrainer
 
 LOSS_TYPES = ["dapo", "grpo", "dr_grpo", "bnpo"]
-SENT = {"name": "sent", "beta_low": 0.3, "beta_high": 2.0, "high_covariance_fraction": 0.2}
+SENT: dict[str, Any] = {"name": "sent", "beta_low": 0.3, "beta_high": 2.0, "high_covariance_fraction": 0.2}
 
 
 def test_the_signatures_that_are_overridden() -> None:
@@ -173,9 +173,9 @@ def test_agrees_with_the_reference_loop(tmp_path: Path) -> None:
         own = reference_loop.Settings(
             max_tokens=LENGTH,
             loss_type=loss_type,
-            beta_low=SENT["beta_low"],  # type: ignore[arg-type]
-            beta_high=SENT["beta_high"],  # type: ignore[arg-type]
-            high_covariance_fraction=SENT["high_covariance_fraction"],  # type: ignore[arg-type]
+            beta_low=SENT["beta_low"],
+            beta_high=SENT["beta_high"],
+            high_covariance_fraction=SENT["high_covariance_fraction"],
         )
         for loss, gradient, state in seen:  # on-policy, then off-policy on the same rollout
             policy.load_state_dict(state)
@@ -304,7 +304,7 @@ def test_a_method_object_wins_over_the_config(tmp_path: Path) -> None:
         method=get("sent", beta_high=0.3),
     )
     assert trainer.method == get("sent", beta_high=0.3)
-    assert trainer.args.method["beta_high"] == 0.3
+    assert trainer.args.method == trainer.method.model_dump()
 
 
 def test_adapters_need_no_second_model(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_adapters_need_no_second_model(tmp_path: Path) -> None:
     trainer = SENTTrainer(
         str(EMBEDDED),
         uneven_reward,
-        SENTConfig(**{**vars_for(tmp_path), "num_iterations": 2, "method": SENT}),
+        SENTConfig(**{**settings(tmp_path), "num_iterations": 2, "method": SENT}),
         tasks(),
         peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"]),
     )
@@ -323,12 +323,6 @@ def test_adapters_need_no_second_model(tmp_path: Path) -> None:
     assert trainer.ref_model is None
     assert kl[0] == pytest.approx(0, abs=1e-9)
     assert kl[-1] > 0
-
-
-def vars_for(folder: Path) -> dict[str, Any]:
-    from trl_helpers import settings
-
-    return settings(folder)
 
 
 def test_two_processes_select_and_learn_as_one(tmp_path: Path) -> None:

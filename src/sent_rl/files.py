@@ -66,8 +66,8 @@ def write_error(path: Path, error: Exception) -> UserError | None:
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    elif path.exists():
+        path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -49,41 +49,58 @@ def resolve_model(path: str) -> str:
     return path
 
 
-def load(config: ModelConfig, path: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model and its tokenizer, from ``path`` where given (a trained copy), else from the configured one.
+def load_tokenizer(config: ModelConfig, path: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of :func:`load`.
 
     Raises:
-        UserError: it cannot be loaded, or a stop token is not one token.
+        UserError: it cannot be loaded, has no end-of-text token, or a stop token is not one token.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
+    from transformers import AutoTokenizer
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
     name = path or resolve_model(config.path)
-    dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError) as error:
-        raise UserError(f"model.path: {name!r} cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+        raise _not_loaded(name, error) from error
     if tokenizer.eos_token_id is None:
         raise UserError(f"model.path: the tokenizer of {name!r} has no end-of-text token, so no response could end")
-    model.generation_config.eos_token_id = _ends(config, model, tokenizer)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
-
-
-def _ends(config: ModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every token id that ends a response."""
-    declared = model.generation_config.eos_token_id
-    ends = {tokenizer.eos_token_id, *([declared] if isinstance(declared, int) else declared or [])}
     for text in config.stop:
         ids = tokenizer(text, add_special_tokens=False).input_ids
         if len(ids) != 1:
             raise UserError(f"model.stop: {text!r} is {len(ids)} tokens for this model; a stop must be one")
-        ends.add(ids[0])
-    return sorted(ends)
+    return tokenizer
+
+
+def load(config: ModelConfig, path: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and its tokenizer, from ``path`` where given (a trained copy), else from the configured one.
+
+    Every token of ``config.stop`` ends a response, besides what the model and the tokenizer declare.
+
+    Raises:
+        UserError: as :func:`load_tokenizer`, or the model cannot be loaded.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    tokenizer = load_tokenizer(config, path)
+    name = path or resolve_model(config.path)
+    try:
+        dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(name, error) from error
+    declared = model.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *([declared] if isinstance(declared, int) else declared or [])}
+    ends |= {tokenizer(text, add_special_tokens=False).input_ids[0] for text in config.stop}
+    model.generation_config.eos_token_id = sorted(ends)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+
+
+def _not_loaded(name: str, error: Exception) -> UserError:
+    return UserError(f"model.path: {name!r} cannot be loaded ({str(error).strip().splitlines()[0]})")
 
 
 def _converted_smollm2() -> Path:

@@ -16,7 +16,7 @@ from sent_rl.curriculum import CURRICULUM, SCORES, score_rows, stage_facts, stag
 from sent_rl.errors import UserError
 from sent_rl.evaluation import SAMPLES, results, sample_rows
 from sent_rl.files import claim, read_table, write_json, write_table
-from sent_rl.models import load
+from sent_rl.models import load, load_tokenizer
 from sent_rl.problems import PROBLEMS, Problem, problem_row
 from sent_rl.report import summary, write_report
 from sent_rl.rollouts import collect
@@ -32,8 +32,7 @@ def run(config: RunConfig, folder: Path) -> None:
         UserError: the folder holds another run, or a step cannot be done.
     """
     train_problems, test_problems = config.problems.train.load(), config.problems.test.load()
-    _check_sizes(config, train_problems)
-    _check_apart(train_problems, test_problems)
+    check(config, folder, train_problems, test_problems)
     claim_run(config, folder)
     scores, curriculum, evaluation = folder / "scores.parquet", folder / "curriculum.parquet", folder / "evaluation"
     if not scores.is_file():
@@ -41,7 +40,8 @@ def run(config: RunConfig, folder: Path) -> None:
     if not curriculum.is_file():
         stage(config, scores, curriculum)
     trained = train(config, curriculum, folder / "training")
-    evaluate(config, {BASE: None, TRAINED: str(trained)}, test_problems, evaluation)
+    if not (evaluation / "results.json").is_file():
+        evaluate(config, {BASE: None, TRAINED: str(trained)}, test_problems, evaluation)
     page = write_report(folder)
     console.print()
     for line in summary(folder):
@@ -118,7 +118,8 @@ def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequ
     prompts = [config.prompting.render(p) for p in problems]
     settings = {key: dump_config(config)[key] for key in ("seed", "model", "prompting", "answers", "evaluate")}
     asked = hashlib.sha256(json.dumps([[p.id, p.answer] for p in problems]).encode()).hexdigest()
-    claim(folder, "evaluation.yaml", {**settings, "models": dict(models), "problems": asked})
+    paths = {name: path if path is None or not Path(path).exists() else str(Path(path).resolve()) for name, path in models.items()}
+    claim(folder, "evaluation.yaml", {**settings, "models": paths, "problems": asked})
     if (folder / "results.json").is_file():
         return
     from sent_rl.rollouts.transformers import TransformersEngine
@@ -146,8 +147,24 @@ def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequ
         shutil.rmtree(folder / f"{name}.parts", ignore_errors=True)
 
 
+def check(config: RunConfig, folder: Path, train_problems: Sequence[Problem], test_problems: Sequence[Problem]) -> None:
+    """Refuse before anything is written or sampled what a later step would refuse, and warn of test problems that are trained on.
+
+    Raises:
+        UserError: stages or steps that don't fit the problems, a model that isn't there, or settings that TRL does not accept.
+    """
+    _check_sizes(config, train_problems)
+    load_tokenizer(config.model)
+    if not (folder / "training" / "final").is_dir():
+        from sent_rl.trainers.trl.run import training_arguments
+
+        training_arguments(config, folder / "training")
+    both = {p.prompt for p in train_problems} & {p.prompt for p in test_problems}
+    if both:
+        console.print(f"warning: {len(both)} of the test problems are also training problems, e.g. {min(both)[:60]!r}")
+
+
 def _check_sizes(config: RunConfig, problems: Sequence[Problem]) -> None:
-    """Refuse before anything is written what the stage step would refuse later."""
     if config.stage.thresholds is None and config.stage.stages > len(problems):
         raise UserError(f"stage.stages: {config.stage.stages} stages, but there are only {len(problems)} problems")
     smallest = len(problems) // config.stage.stages
@@ -156,9 +173,3 @@ def _check_sizes(config: RunConfig, problems: Sequence[Problem]) -> None:
             f"train.questions_per_step: {config.train.questions_per_step}, but a stage has only {smallest} problems;"
             " use fewer stages, more problems or a smaller step"
         )
-
-
-def _check_apart(train_problems: Sequence[Problem], test_problems: Sequence[Problem]) -> None:
-    both = {p.prompt for p in train_problems} & {p.prompt for p in test_problems}
-    if both:
-        console.print(f"warning: {len(both)} of the test problems are also training problems, e.g. {min(both)[:60]!r}")

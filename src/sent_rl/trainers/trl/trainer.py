@@ -256,7 +256,7 @@ class SENTTrainer(GRPOTrainer):
         metrics["tokens"].append(float(total))
 
     def _log_kl(self, logps: Tensor, old_logps: Tensor, inputs: dict[str, Any]) -> None:
-        """Mean KL a token to the reference (k3 weighted by the ratio, as TRL logs its own), where there is one and TRL does not log it itself."""
+        """Mean KL a token to the reference (k3 times the ratio, as TRL logs it), where there is one and TRL does not log it."""
         if self._uniform_beta != 0 or "ref_per_token_logps" not in inputs:
             return
         mask = _valid(inputs)

@@ -1,0 +1,266 @@
+"""The command line: the demo on a handful of steps as it is installed, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from sent_rl import __version__, cli
+from sent_rl.config import load_config, recipe_names
+from sent_rl.files import read_facts, read_table
+
+SMALL = [
+    "problems.train.count=48",
+    "problems.test.count=6",
+    "score.samples=4",
+    "score.sampling.batch_size=64",
+    "train.steps=4",
+    "train.questions_per_step=4",
+    "train.generations=4",
+    "train.save_steps=2",
+    "evaluate.samples=4",
+    "evaluate.k=[1,4]",
+]
+
+Sent = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Sent:
+    """Runs the command in this process, in an empty folder: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sent", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+def small(*more: str) -> list[str]:
+    return [part for setting in (*SMALL, *more) for part in ("--set", setting)]
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A small run of the quickstart through the installed command: its directory and what it printed."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = shutil.which("sent", path=str(Path(sys.executable).parent))
+    assert command is not None, "the package is not installed"
+    done = subprocess.run(
+        [command, "run", "quickstart", "--out", "r", *small()],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "r", done.stdout
+
+
+def test_the_demo_prints_what_it_did(demo: tuple[Path, str]) -> None:
+    _, out = demo
+    steps = [line for line in out.splitlines() if line.startswith("step ")]
+    assert len(steps) == 4
+    for word in ("stage", "reward", "entropy", "low 8", "high-cov", "kl", "tok/s"):
+        assert word in steps[0]
+    assert [next(s for s in ("stage 0", "stage 1") if s in steps[i]) for i in (0, -1)] == ["stage 0", "stage 1"]
+    tail = out.splitlines()[-9:]
+    assert any("base" in line and "trained" in line for line in tail)
+    for metric in ("avg@1 ", "pass@4 "):
+        (row,) = [line for line in tail if line.startswith(metric)]
+        assert row.count("+-") == 3
+    assert "entropy:" in tail[-2]
+    assert tail[-1].startswith("report: r/report.html")
+
+
+def test_the_run_directory(demo: tuple[Path, str]) -> None:
+    folder, _ = demo
+    run = yaml.safe_load((folder / "run.yaml").read_text())
+    assert run["train"]["steps"] == 4
+    assert run["method"]["name"] == "sent"
+    assert {"torch", "trl"} <= set(run["versions"])
+    scores, curriculum = read_table(folder / "scores.parquet"), read_table(folder / "curriculum.parquet")
+    assert len(scores) == len(curriculum) == 48
+    for row in scores:
+        assert 0 <= row["semantic_entropy"] <= math.log(4) + 1e-9
+        assert len(row["answers"]) == 4
+    assert [row["semantic_entropy"] for row in curriculum] == sorted(row["semantic_entropy"] for row in scores)
+    assert [row["stage"] for row in curriculum] == [0] * 24 + [1] * 24
+    assert 0 <= read_facts(folder / "curriculum.parquet")["tie_rate"] <= 1
+    metrics = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
+    assert [(m["step"], m["stage"]) for m in metrics] == [(1, 0), (2, 0), (3, 1), (4, 1)]
+    for m in metrics:
+        assert list(m)[:6] == ["step", "stage", "reward", "entropy", "kl", "tokens"]
+        assert m["share/low_entropy"] == pytest.approx(0.8, abs=0.01)
+    found = json.loads((folder / "evaluation" / "results.json").read_text())
+    assert set(found["models"]) == {"base", "trained"}
+    assert set(found["models"]["base"]["pass@4"]) == {"value", "stderr"}
+    assert (found["n"], found["problems"]) == (4, 6)
+    samples = read_table(folder / "evaluation" / "samples.parquet")
+    assert len(samples) == 2 * 6 * 4
+    right = [row["correct"] for row in samples if row["model"] == "base"]
+    assert found["models"]["base"]["avg@1"]["value"] == pytest.approx(sum(right) / len(right))
+    assert not list(folder.rglob("*partial*"))
+    assert not list(folder.rglob("*.parts"))
+
+
+def test_the_report_needs_nothing_else(demo: tuple[Path, str]) -> None:
+    page = (demo[0] / "report.html").read_text(encoding="utf-8")
+    for address in ("<script", "<link", 'src="', "@import", "url(http"):
+        assert address not in page
+    assert page.count("<svg") == 3
+    for heading in ("What came out", "What the entropy did", "The curriculum", "Read some"):
+        assert heading in page
+
+
+def test_a_finished_run_is_not_done_again(demo: tuple[Path, str], sent: Sent) -> None:
+    folder, _ = demo
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != "report.html"}
+    code, out, _ = sent("run", "quickstart", "--out", str(folder), *small())
+    assert code == 0
+    assert "step " not in out
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != "report.html"} == before
+
+
+def test_a_directory_with_another_run_is_refused(demo: tuple[Path, str], sent: Sent) -> None:
+    code, _, err = sent("run", "quickstart", "--out", str(demo[0]), *small("seed=5"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "holds another run, whose seed is 0 and not 5" in err
+
+
+def test_every_step_is_a_command(demo: tuple[Path, str], sent: Sent, tmp_path: Path) -> None:
+    """score, stage, train and evaluate one by one give what `sent run` gave."""
+    recipe = ["--recipe", "quickstart", *small()]
+    assert sent("score", "--out", "scores.parquet", *recipe)[0] == 0
+    assert pq.read_table("scores.parquet").equals(pq.read_table(demo[0] / "scores.parquet"))
+    code, out, _ = sent("stage", "scores.parquet", *recipe)
+    assert code == 0
+    assert "tied" in out
+    assert pq.read_table("curriculum.parquet").equals(pq.read_table(demo[0] / "curriculum.parquet"))
+    assert sent("train", "curriculum.parquet", "--out", "t", *recipe)[0] == 0
+    same = [(folder / "final" / "model.safetensors").read_bytes() for folder in (tmp_path / "t", demo[0] / "training")]
+    assert same[0] == same[1]
+    code, out, _ = sent("evaluate", "embedded", "t/final", "--out", "e", *recipe)
+    assert code == 0
+    assert "t/final - embedded" in out
+    ours, theirs = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path / "e", demo[0] / "evaluation"))
+    assert list(ours["models"].values()) == list(theirs["models"].values())
+    assert "exists already" in sent("stage", "scores.parquet", *recipe)[2]
+
+
+def test_a_cut_training_goes_on(demo: tuple[Path, str], sent: Sent, tmp_path: Path) -> None:
+    """The last checkpoint is half written; the run resumes at the one before and ends where the uncut one did."""
+    folder = tmp_path / "r"
+    shutil.copytree(demo[0], folder)
+    for gone in ("evaluation", "training/final"):
+        shutil.rmtree(folder / gone)
+    (folder / "training" / "checkpoint-4" / "trainer_state.json").unlink()
+    code, out, err = sent("run", "quickstart", "--out", str(folder), *small())
+    assert code == 0, err
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("step ")] == ["3/4", "4/4"]
+    assert (folder / "training/final/model.safetensors").read_bytes() == (demo[0] / "training/final/model.safetensors").read_bytes()
+    kept = [json.loads(line)["reward"] for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
+    assert kept == [json.loads(line)["reward"] for line in (demo[0] / "training" / "metrics.jsonl").read_text().splitlines()]
+
+
+def lines(*rows: Any) -> str:
+    Path("data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return "problems.train=data.jsonl"
+
+
+MISTAKES: dict[str, tuple[Callable[[], list[str]], str]] = {
+    "missing model": (lambda: ["model.path=./nowhere"], "./nowhere: no such model folder"),
+    "model folder without a model": (lambda: [f"model.path={Path.cwd()}"], "no config.json"),
+    "no prompt column": (lambda: [lines({"q": "1", "answer": "1"})], "data.jsonl: row 1 has no column 'prompt'"),
+    "no answer column": (lambda: [lines({"prompt": "1", "a": "1"})], "data.jsonl: row 1 has no column 'answer'"),
+    "empty data set": (lambda: [lines()], "data.jsonl: no problems in it"),
+    "duplicate ids": (lambda: [lines(*[{"id": 1, "prompt": str(i), "answer": "1"} for i in range(2)])], "row 2 has the id '1' of row 1"),
+    "missing data set": (lambda: ["problems.train=nope.jsonl"], "nope.jsonl: no such file"),
+    "nan learning rate": (lambda: ["train.learning_rate=nan"], "train.learning_rate"),
+    "more stages than problems": (lambda: ["stage.stages=100"], "100 stages, but there are only 48 problems"),
+    "step larger than a stage": (lambda: ["train.questions_per_step=30"], "a stage has only 24 problems"),
+    "unknown method": (lambda: ["method=snet"], "unknown method 'snet'; did you mean 'sent'?"),
+    "unknown option": (lambda: ["method.beta_hgih=1"], "did you mean 'beta_high'?"),
+    "typo in a key": (lambda: ["train.lerning_rate=1"], "unknown key 'train.lerning_rate'; did you mean 'learning_rate'?"),
+    "typo below a source": (lambda: ["problems.test.levls=[1]"], "unknown key 'problems.test.levls'; did you mean 'levels'?"),
+    "key below a value": (lambda: ["seed.x=1"], "'seed' holds 0, which has no keys below it"),
+    "no equals sign": (lambda: ["train.steps"], "write key=value"),
+    "unknown key of TRL": (lambda: ["train.trl.epsilonn=1"], "did you mean 'epsilon'?"),
+    "key of TRL that is ours": (lambda: ["train.trl.learning_rate=1"], "has a key of its own"),
+    "value that TRL refuses": (lambda: ["train.trl.auto_find_batch_size=true"], "TRL does not accept this"),
+    "indivisible micro-batch": (lambda: ["train.micro_batch=7"], "micro_batch 7 does not divide"),
+    "k above samples": (lambda: ["evaluate.k=[8]"], "every k must lie between 1 and samples (4)"),
+    "stop of two tokens": (lambda: ["model.stop=['12']"], "'12' is 2 tokens"),
+    "template without a place": (lambda: ["prompting.template=hello"], "must hold {question} exactly once"),
+    "level that is not there": (lambda: ["problems.train.levels=[9]"], "levels go from 1 to 4"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_end_in_one_line_and_leave_nothing(sent: Sent, mistake: str, tmp_path: Path) -> None:
+    make, message = MISTAKES[mistake]
+    settings = make()
+    kept = set(tmp_path.rglob("*"))
+    code, _, err = sent("run", "quickstart", "--out", "r", *small(*settings))
+    assert code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert set(tmp_path.rglob("*")) == kept
+
+
+def test_mistakes_on_the_command_line(sent: Sent, tmp_path: Path) -> None:
+    for arguments, message in (
+        (["run", "quikstart"], "unknown recipe 'quikstart'; did you mean 'quickstart'?"),
+        (["run", "nope.yaml"], "nope.yaml: no such recipe file"),
+        (["stage", "nope.parquet"], "nope.parquet: no such file"),
+        (["report", "."], "no run directory"),
+        (["methods", "snt"], "did you mean 'sent'?"),
+        (["evaluate", "./nope", "--out", "e"], "no such model folder"),
+        (["train", "nope.parquet", "--out", "t"], "no such file"),
+    ):
+        code, _, err = sent(*arguments)
+        assert (code, err.count("\n")) == (2, 1), err
+        assert message in err
+    (tmp_path / "bad.yaml").write_text("train: [1\n")
+    assert "not YAML" in sent("run", "bad.yaml")[2]
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    assert "a recipe is a mapping" in sent("run", "list.yaml")[2]
+
+
+def test_listings(sent: Sent) -> None:
+    assert sent("--version")[1].strip() == __version__
+    assert "sent " in sent("methods")[1]
+    assert "beta_high = 0.1" in sent("methods", "sent")[1]
+    assert "quickstart" in sent("recipes")[1]
+    code, out, _ = sent("doctor")
+    assert code == 0
+    assert "####" in out
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_recipes_are_valid_and_can_be_shown(sent: Sent, recipe: str) -> None:
+    assert load_config(recipe).name == recipe
+    code, out, _ = sent("run", recipe, "--dry-run")
+    assert code == 0
+    assert yaml.safe_load(out)["name"] == recipe
