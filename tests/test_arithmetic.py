@@ -67,7 +67,7 @@ def test_problems_are_distinct() -> None:
 def test_asking_for_too_much() -> None:
     with pytest.raises(UserError, match="level 1 has only"):
         arithmetic_problems([1], 5000, "train")
-    with pytest.raises(UserError, match="levels go from 1 to 4"):
+    with pytest.raises(UserError, match="levels go from 0 to 4"):
         arithmetic_problems([7], 5)
     with pytest.raises(UserError, match="levels"):
         arithmetic_problems([], 5)

@@ -86,7 +86,7 @@ def test_the_demo_prints_what_it_did(demo: tuple[Path, str]) -> None:
     assert [next(s for s in ("stage 0", "stage 1") if s in steps[i]) for i in (0, -1)] == ["stage 0", "stage 1"]
     tail = out.splitlines()[-9:]
     assert any("base" in line and "trained" in line for line in tail)
-    for metric in ("avg@1 ", "pass@4 "):
+    for metric in ("avg@4 ", "pass@4 "):
         (row,) = [line for line in tail if line.startswith(metric)]
         assert row.count("+-") == 3
     assert "entropy:" in tail[-2]
@@ -212,7 +212,7 @@ MISTAKES: dict[str, tuple[Callable[[], list[str]], str]] = {
     "k above samples": (lambda: ["evaluate.k=[8]"], "every k must lie between 1 and samples (4)"),
     "stop of two tokens": (lambda: ["model.stop=['12']"], "'12' is 2 tokens"),
     "template without a place": (lambda: ["prompting.template=hello"], "must hold {question} exactly once"),
-    "level that is not there": (lambda: ["problems.train.levels=[9]"], "levels go from 1 to 4"),
+    "level that is not there": (lambda: ["problems.train.levels=[9]"], "levels go from 0 to 4"),
 }
 
 

@@ -14,7 +14,7 @@ from sent_rl.rollouts import Prompt, Response, Sampling, collect
 from sent_rl.rollouts.transformers import TransformersEngine
 
 PROBLEMS = arithmetic_problems([1, 2, 3], 7, "test")
-PROMPTS: list[Prompt] = [p.prompt for p in PROBLEMS]
+PROMPTS: list[Prompt] = [f"{p.prompt}\n" for p in PROBLEMS]
 
 
 @pytest.fixture(scope="module")

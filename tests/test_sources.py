@@ -107,9 +107,9 @@ def test_hub_is_asked_for_ids_and_says_so_when_it_fails() -> None:
 
 def test_prompting() -> None:
     problem = arithmetic_problems([1], 1)[0]
-    assert Prompting().render(problem) == problem.prompt
+    assert Prompting().render(problem) == f"{problem.prompt}\n"
     assert Prompting(template="Q: {question}A:").render(problem) == f"Q: {problem.prompt}A:"
-    assert Prompting(template="{question}", chat=True).render(problem) == [{"role": "user", "content": problem.prompt}]
+    assert Prompting(chat=True).render(problem) == [{"role": "user", "content": problem.prompt}]
     with pytest.raises(ValueError, match="exactly once"):
         Prompting(template="none")
 

@@ -191,7 +191,7 @@ def test_the_reference_loop_learns() -> None:
     policy = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
     problem = arithmetic_problems([1], 4, "train")
-    batches = [[(p.prompt, p.answer) for p in problem]] * 6
+    batches = [[(f"{p.prompt}\n", p.answer) for p in problem]] * 6
 
     def reward(text: str, answer: str) -> float:
         return float(equivalent(answer, extract(text, ["hash"])))

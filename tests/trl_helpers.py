@@ -21,7 +21,7 @@ QUESTIONS, GROUP, LENGTH = 4, 4, 12
 
 def tasks(count: int = 24, stages: int | None = None) -> Dataset:
     problems = arithmetic_problems([1, 2], count, "train")
-    columns: dict[str, list[Any]] = {"prompt": [p.prompt for p in problems], "answer": [p.answer for p in problems]}
+    columns: dict[str, list[Any]] = {"prompt": [f"{p.prompt}\n" for p in problems], "answer": [p.answer for p in problems]}
     if stages:
         columns["stage"] = [i * stages // count for i in range(count)]
     return Dataset.from_dict(columns)

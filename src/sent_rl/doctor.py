@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib import metadata, util
 
 from sent_rl.models import EMBEDDED, ModelConfig, load
-from sent_rl.problems import arithmetic_problems
+from sent_rl.problems import Prompting, arithmetic_problems
 from sent_rl.rollouts import Sampling
 
 _PACKAGES = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "peft", "vllm", "verl", "ray", "reasoning-gym")
@@ -31,5 +31,5 @@ def lines() -> Iterator[str]:
 
     model, tokenizer = load(ModelConfig())
     problem = arithmetic_problems([1], 1, "test")[0]
-    answer = TransformersEngine(model, tokenizer).sample([problem.prompt], 1, Sampling(max_tokens=48), seed=0)[0][0]
-    yield f"{'embedded model':15} {EMBEDDED.name}: {problem.prompt.strip()} -> {answer.text!r}"
+    answer = TransformersEngine(model, tokenizer).sample([Prompting().render(problem)], 1, Sampling(max_tokens=48), seed=0)[0][0]
+    yield f"{'embedded model':15} {EMBEDDED.name}: {problem.prompt} -> {answer.text!r}"

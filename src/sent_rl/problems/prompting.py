@@ -14,7 +14,7 @@ class Prompting(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    template: str = Field(_PLACE, description="text with {question} in it, once")
+    template: str = Field(f"{_PLACE}\n", description="text with {question} in it, once")
     chat: bool = Field(False, description="send it as a user message through the tokenizer's chat template")
 
     @field_validator("template")
@@ -27,4 +27,4 @@ class Prompting(BaseModel):
     def render(self, problem: Problem) -> str | list[dict[str, str]]:
         """Text to continue, or chat messages."""
         text = self.template.replace(_PLACE, problem.prompt)
-        return [{"role": "user", "content": text}] if self.chat else text
+        return [{"role": "user", "content": text.strip()}] if self.chat else text

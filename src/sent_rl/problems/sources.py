@@ -20,10 +20,10 @@ class _Source(BaseModel):
 
 
 class Arithmetic(_Source):
-    """The built-in step-by-step arithmetic; level L has L + 2 numbers."""
+    """The built-in step-by-step arithmetic; level L has L + 2 numbers. Levels 1 and up are new to the embedded model."""
 
     kind: Literal["arithmetic"] = "arithmetic"
-    levels: list[int] = Field([1, 2], description="difficulty levels, 1 to 4, in equal parts")
+    levels: list[int] = Field([1, 2], description="difficulty levels, 0 to 4, in equal parts")
     count: int = Field(512, ge=1, description="how many problems")
     split: Split = Field("train", description="pretrain, train or test; they share no problem")
     seed: int = Field(0, description="which problems are drawn")

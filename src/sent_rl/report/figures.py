@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from sent_rl.evaluation.estimators import Z_95
+from sent_rl.report.tables import distinct_metrics
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
@@ -43,7 +47,7 @@ def training_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
             axes.set_ylim(bottom=0)
             _mark_stages(axes, metrics)
             if sum(drawn) > 1:
-                axes.legend()
+                axes.legend(loc="center right")
             if not any(drawn):
                 axes.text(0.5, 0.5, "not measured:\nno reference policy", ha="center", va="center", transform=axes.transAxes, color=GREY)
         return _svg(figure)
@@ -92,16 +96,10 @@ def curriculum_histogram(rows: Sequence[Mapping[str, Any]]) -> str:
         left.set_xlabel("semantic entropy, nats")
         left.legend()
         for s, shade in zip(stages, shades, strict=True):
-            of_stage = [row for row in rows if row["stage"] == s]
-            right.scatter(
-                [row["semantic_entropy"] for row in of_stage],
-                [row["pass_rate"] for row in of_stage],
-                s=14,
-                alpha=0.25,
-                color=shade,
-                linewidths=0,
-            )
-        right.set_title("pass rate of the initial policy", fontsize=10, loc="left")
+            places = Counter((row["semantic_entropy"], row["pass_rate"]) for row in rows if row["stage"] == s)
+            sizes = [4 + 600 * count / len(rows) for count in places.values()]
+            right.scatter(*zip(*places, strict=True), s=sizes, alpha=0.7, color=shade, linewidths=0)
+        right.set_title("pass rate of the initial policy (area: problems)", fontsize=10, loc="left")
         right.set_xlabel("semantic entropy, nats")
         right.set_ylim(-0.03, 1.03)
         return _svg(figure)
@@ -109,10 +107,8 @@ def curriculum_histogram(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def results_bars(found: Mapping[str, Any]) -> str:
     """Every metric of results.json, models side by side, with 95 % intervals."""
-    from sent_rl.evaluation.estimators import Z_95
-
     models = found["models"]
-    metrics = list(next(iter(models.values())))
+    metrics = distinct_metrics(found)
     width = 0.8 / len(models)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 3.1), layout="constrained")

@@ -17,7 +17,7 @@ from sent_rl.evaluation.estimators import Z_95
 from sent_rl.files import read_facts, read_table, write_text
 from sent_rl.problems import PROBLEMS
 from sent_rl.report.figures import curriculum_histogram, results_bars, training_curves
-from sent_rl.report.tables import entropy_ends, read_metrics, results_heading
+from sent_rl.report.tables import distinct_metrics, entropy_ends, read_metrics, results_heading
 
 _EXAMPLES = 6
 
@@ -95,7 +95,15 @@ def _evaluation(folder: Path) -> dict[str, Any]:
     found = json.loads(path.read_text(encoding="utf-8"))
     problems = {row["id"]: row for row in read_table(path.with_name("problems.parquet"), PROBLEMS.names)}
     examples = _examples(read_table(path.with_name("samples.parquet"), SAMPLES.names), problems)
-    return {"evaluation": {"svg": results_bars(found), "found": found, "heading": results_heading(found), "examples": examples}}
+    return {
+        "evaluation": {
+            "svg": results_bars(found),
+            "found": found,
+            "heading": results_heading(found),
+            "metrics": distinct_metrics(found),
+            "examples": examples,
+        }
+    }
 
 
 def _examples(samples: Sequence[Mapping[str, Any]], problems: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -35,10 +35,17 @@ def results_lines(found: Mapping[str, Any]) -> list[str]:
 
     columns = {**found["models"], **found["differences"]}
     lines = [f"{'':10}" + "".join(f"{name:>20}" for name in columns)]
-    for metric in next(iter(found["models"].values())):
+    for metric in distinct_metrics(found):
         cells = (cell(values[metric], "+" if name in found["differences"] else "") for name, values in columns.items())
         lines.append(f"{metric:10}" + "".join(f"{text:>20}" for text in cells))
     return lines
+
+
+def distinct_metrics(found: Mapping[str, Any]) -> list[str]:
+    """The metrics worth a row: avg@K is one estimate for every K (and pass@1 the same), so only the largest K stands for it."""
+    metrics = list(next(iter(found["models"].values())))
+    averages = [m for m in metrics if m.startswith("avg@")]
+    return [averages[-1], *(m for m in metrics if m.startswith("pass@") and m != "pass@1")]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -110,7 +110,7 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
     known = {field.name for field in fields(SENTConfig)}
     for key in section.trl:
         if key in own:
-            raise UserError(f"train.trl.{key}: has a key of its own; set that one (sent train --help lists them)")
+            raise UserError(f"train.trl.{key}: has a key of its own in train; set that one (docs/configuration.md)")
         if key not in known:
             raise UserError(f"train.trl.{key}: TRL's GRPOConfig has no such key; {nearest(key, known)}")
     try:

@@ -1,0 +1,50 @@
+"""The pages that follow from the code do follow from it, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def make_docs() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "scripts" / "make_docs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    for path, text in make_docs().pages().items():
+        assert (ROOT / "docs" / path).read_text(encoding="utf-8") == text, f"docs/{path}: run `make docs`"
+
+
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md"]), ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_imports_run_one_way() -> None:
+    """The core imports neither TRL nor verl, and no room imports one further down the way of the data."""
+    rooms = ["errors", "files", "problems", "models", "rollouts", "answers", "curriculum", "tokens", "methods", "objective"]
+    rooms += ["evaluation", "config", "trainers", "console", "report", "doctor", "pipeline", "cli"]
+    package = ROOT / "src" / "sent_rl"
+    for path in package.rglob("*.py"):
+        room = path.relative_to(package).parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        text = path.read_text(encoding="utf-8")
+        for imported in re.findall(r"^\s*(?:from|import) sent_rl\.(\w+)", text, flags=re.MULTILINE):
+            assert rooms.index(imported) <= rooms.index(room), f"{path.relative_to(package)} imports {imported}"
+        if room != "trainers":
+            assert not re.search(r"^\s*(?:from|import) (?:trl|verl)\b", text, flags=re.MULTILINE), path
