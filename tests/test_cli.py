@@ -183,6 +183,24 @@ def test_a_cut_training_goes_on(demo: tuple[Path, str], sent: Sent, tmp_path: Pa
     assert kept == [json.loads(line)["reward"] for line in (demo[0] / "training" / "metrics.jsonl").read_text().splitlines()]
 
 
+def test_a_full_disk_while_training(sent: Sent, tmp_path: Path) -> None:
+    """A file system too small for the checkpoints, where the machine lets us make one; with more room the run goes on."""
+    small_disk = tmp_path / "disk"
+    small_disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(small_disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("cannot mount a small file system")
+    try:
+        code, _, err = sent("run", "quickstart", "--out", str(small_disk / "r"), *small())
+        assert (code, err.count("\n")) == (2, 1)
+        assert "no space left on the device" in err
+        assert not list(small_disk.rglob("*partial*")) + list(small_disk.rglob("checkpoint-*"))
+        subprocess.run(["mount", "-o", "remount,size=90m", str(small_disk)], check=True)
+        assert sent("run", "quickstart", "--out", str(small_disk / "r"), *small())[0] == 0
+    finally:
+        subprocess.run(["umount", str(small_disk)], check=True)
+
+
 def lines(*rows: Any) -> str:
     Path("data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return "problems.train=data.jsonl"

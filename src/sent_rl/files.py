@@ -50,12 +50,12 @@ def atomic(path: Path) -> Iterator[Path]:
 def write_error(path: Path, error: Exception) -> UserError | None:
     """The one line for a file or folder that could not be written; None for an error of another kind.
 
-    Libraries report a full disk by exceptions of their own, so a disk without room speaks for itself.
+    Libraries report a full disk by exceptions of their own, so the text counts too, and so does a disk without room.
     """
     if isinstance(error, UserError):
         return error
     folder = next(p for p in (path, *path.absolute().parents) if p.exists())
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = os.strerror(errno.ENOSPC) in str(error) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
     if full or shutil.disk_usage(folder).free < _NO_ROOM:
         return UserError(f"{path}: no space left on the device; free some and run the same command again")
     if isinstance(error, OSError) and error.filename is not None:

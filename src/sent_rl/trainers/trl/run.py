@@ -63,6 +63,7 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
         known = write_error(folder, error)
         if known is None:
             raise
+        last_checkpoint(folder)  # removes one that was cut short
         raise known from error
     with atomic(final) as partial:
         trainer.save_model(str(partial))
