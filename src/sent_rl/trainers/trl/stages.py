@@ -6,20 +6,18 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, get_scheduler
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, get_scheduler
 from trl.trainer.callbacks import SyncRefModelCallback
+from trl.trainer.utils import create_model_from_path
 
 from sent_rl.curriculum import StageSampler
 from sent_rl.errors import UserError
 from sent_rl.trainers.trl.config import SENTConfig
-
-if TYPE_CHECKING:
-    from sent_rl.trainers.trl.trainer import SENTTrainer
 
 
 class StagePlan:
@@ -101,38 +99,41 @@ def staged_schedule(args: SENTConfig, optimizer: torch.optim.Optimizer, stage_st
 
 
 class StageCallback(TrainerCallback):
-    """Resets what ``stage_reset`` names when a stage begins, and finds the right reference again on resume."""
+    """Resets what ``stage_reset`` names when a stage begins, and finds the right reference again on resume.
 
-    def __init__(self, trainer: SENTTrainer, plan: StagePlan) -> None:
-        self.trainer, self.plan = trainer, plan
+    ``models`` gives the unwrapped policy and the unwrapped reference, None where there is none.
+    """
+
+    def __init__(self, plan: StagePlan, args: SENTConfig, models: Callable[[], tuple[PreTrainedModel, PreTrainedModel | None]]) -> None:
+        self.plan, self.args, self.models = plan, args, models
         self.stage = 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         # A checkpoint that was written at a boundary belongs to the stage that ended there.
         self.stage = self.plan.stage_of_step(max(0, state.global_step - 1))
-        if self.stage > 0 and "reference" in self.trainer.args.stage_reset:
-            reference = self.trainer.load_reference(self._reference_folder(self.stage))
-            SyncRefModelCallback.sync_target_model(reference, self.trainer.unwrapped_reference(), 1.0)
+        _, reference = self.models()
+        if self.stage > 0 and "reference" in self.args.stage_reset and reference is not None:
+            saved = create_model_from_path(str(self._reference_folder(self.stage)), dtype=reference.dtype)
+            SyncRefModelCallback.sync_target_model(saved.to(reference.device), reference, 1.0)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         stage = self.plan.stage_of_step(state.global_step)
         if stage == self.stage:
             return
         self.stage = stage
-        if "optimizer" in self.trainer.args.stage_reset:
+        if "optimizer" in self.args.stage_reset:
             optimizer = kwargs["optimizer"]
             while hasattr(optimizer, "optimizer"):
                 optimizer = optimizer.optimizer
             optimizer.state.clear()
-        if "reference" in self.trainer.args.stage_reset:
-            policy = self.trainer.accelerator.unwrap_model(self.trainer.model)
-            reference = self.trainer.unwrapped_reference()
+        policy, reference = self.models()
+        if "reference" in self.args.stage_reset and reference is not None:
             SyncRefModelCallback.sync_target_model(policy, reference, 1.0)
             if args.should_save:
                 reference.save_pretrained(self._reference_folder(stage))
 
     def _reference_folder(self, stage: int) -> Path:
-        return Path(self.trainer.args.output_dir) / f"reference-stage-{stage}"
+        return Path(self.args.output_dir) / f"reference-stage-{stage}"
 
 
 class RolloutBoundarySaves(TrainerCallback):

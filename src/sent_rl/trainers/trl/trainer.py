@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel
 from trl import GRPOTrainer
-from trl.trainer.utils import create_model_from_path, get_config_model_id
+from trl.trainer.utils import get_config_model_id
 
 from sent_rl.errors import UserError
 from sent_rl.methods import Method, Rollouts, Treatment, resolve
@@ -92,7 +92,12 @@ class SENTTrainer(GRPOTrainer):
         args.beta = self._uniform_beta
         self.add_callback(RolloutBoundarySaves(args))
         if self.stage_plan is not None:
-            self.add_callback(StageCallback(self, self.stage_plan))
+            self.add_callback(StageCallback(self.stage_plan, args, self._bare_models))
+
+    def _bare_models(self) -> tuple[PreTrainedModel, PreTrainedModel | None]:
+        """Policy and reference without what accelerate wraps around them."""
+        reference = None if self.ref_model is None else self.accelerator.unwrap_model(self.ref_model)
+        return self.accelerator.unwrap_model(self.model), reference
 
     # ---- rollout: sample, score, treat
 
@@ -237,14 +242,6 @@ class SENTTrainer(GRPOTrainer):
         if self.stage_plan is not None and "schedule" in self.args.stage_reset and self.lr_scheduler is None:
             self.lr_scheduler = staged_schedule(self.args, optimizer or self.optimizer, self.stage_plan.stage_steps)
         return super().create_scheduler(num_training_steps, optimizer)
-
-    def load_reference(self, folder: Path) -> PreTrainedModel:
-        """A reference policy that an earlier stage saved."""
-        return create_model_from_path(str(folder), dtype=self.unwrapped_reference().dtype)
-
-    def unwrapped_reference(self) -> PreTrainedModel:
-        reference: PreTrainedModel = self.accelerator.unwrap_model(self.ref_model)
-        return reference
 
     # ---- metrics
 
