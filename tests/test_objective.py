@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sent_rl.methods import Estimator, Treatment
+from sent_rl.methods.base import UNCLIPPED
 from sent_rl.objective import LossType, aggregate, kl_estimate, policy_loss
 
 torch.manual_seed(0)
@@ -103,7 +104,7 @@ def slow_loss(b: dict[str, Tensor], t: Treatment, loss_type: str, clip: tuple[fl
                 continue
             logp, old, ref = (b[key][i, j].item() for key in ("logps", "old", "ref"))
             ratio, advantage = math.exp(logp - old), t.advantages[i, j].item()
-            bounded = min(max(ratio, 1 - clip[0]), 1 + clip[1]) if t.clip else ratio
+            bounded = ratio if t.clip else min(max(ratio, 1 - clip[0]), 1 + clip[1])
             surrogate = min(ratio * advantage, bounded * advantage)
             d = logp - (old if t.anchor == "old" else ref)
             kl = {"k1": d, "k2": d * d / 2, "k3": math.exp(-d) - 1 + d, "abs": abs(d)}[t.kl_estimator]
@@ -126,7 +127,7 @@ def slow_loss(b: dict[str, Tensor], t: Treatment, loss_type: str, clip: tuple[fl
     "changes",
     [
         {},
-        {"kl_estimator": "k3", "clip": False},
+        {"kl_estimator": "k3", "clip": UNCLIPPED},
         {"kl_estimator": "abs", "anchor": "old", "kl_importance": False},
         {"kl_estimator": "k1", "entropy_coef": 0.3},
     ],

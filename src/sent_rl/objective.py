@@ -45,15 +45,13 @@ def kl_estimate(logps: Tensor, anchor_logps: Tensor, old_logps: Tensor, estimato
     return value * (rho if estimator in ("k1", "k3") else rho.detach())
 
 
-def surrogate(logps: Tensor, old_logps: Tensor, advantages: Tensor, clip: tuple[float, float] | None) -> tuple[Tensor, Tensor]:
+def surrogate(logps: Tensor, old_logps: Tensor, advantages: Tensor, clip: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """(B, T) per-token policy loss ``-min(r A, clip(r, 1 - low, 1 + high) A)`` and where the clip holds the token back.
 
-    ``clip`` is (low, high), or None for ``-r A``.
+    ``clip`` is (low, high); infinite for ``-r A``.
     """
     ratio = (logps - old_logps).exp()
     unclipped = ratio * advantages
-    if clip is None:
-        return -unclipped, torch.zeros_like(ratio, dtype=torch.bool)
     bounded = ratio.clamp(1 - clip[0], 1 + clip[1]) * advantages
     return -torch.min(unclipped, bounded), bounded < unclipped
 
@@ -138,7 +136,7 @@ def policy_loss(
         treatment: of these B responses.
         mask: (B, T) valid response tokens.
         entropies: (B, T) with gradient; needed where the treatment has an entropy coefficient.
-        clip: (low, high); a treatment with ``clip=False`` switches it off.
+        clip: (low, high), where the treatment has none of its own.
         loss_type, tokens, sequences, max_length: see :func:`aggregate`.
     """
 
@@ -149,7 +147,7 @@ def policy_loss(
     zero = torch.zeros((), dtype=logps.dtype, device=logps.device)
     logps, old_logps = torch.where(valid, logps, zero), torch.where(valid, old_logps, zero)
     ref_logps = None if ref_logps is None else torch.where(valid, ref_logps, zero)
-    per_token, clipped = surrogate(logps, old_logps, treatment.advantages, clip if treatment.clip else None)
+    per_token, clipped = surrogate(logps, old_logps, treatment.advantages, treatment.clip or clip)
     weighted_kl, kl = penalty(logps, old_logps, ref_logps, treatment)
     policy, regulariser = total(treatment.policy_weight * per_token), total(weighted_kl)
     bonus = zero

@@ -8,13 +8,33 @@ from typing import Any
 from pydantic import ValidationError
 
 from sent_rl.errors import UserError, nearest
-from sent_rl.methods.base import Anchor, Estimator, Method, Rollouts, Treatment
+from sent_rl.methods.base import Anchor, Estimator, Method, Rollouts, State, Treatment
+from sent_rl.methods.clip_cov import ClipCov
+from sent_rl.methods.entropy_advantage import EntropyAdvantage
+from sent_rl.methods.entropy_bonus import EntropyBonus
+from sent_rl.methods.entropy_mask import EntropyMask
 from sent_rl.methods.grpo import Grpo
+from sent_rl.methods.high_entropy_kl import HighEntropyKl
+from sent_rl.methods.kl_cov import KlCov
 from sent_rl.methods.sent import Sent
+from sent_rl.methods.sent_adaptive import SentAdaptive
+from sent_rl.methods.sent_as_published import SentAsPublished
 
-__all__ = ["Anchor", "Estimator", "Method", "Rollouts", "Treatment", "card", "get", "method_class", "names", "resolve"]
+__all__ = ["Anchor", "Estimator", "Method", "Rollouts", "State", "Treatment", "card", "get", "method_class", "names", "resolve"]
 
-_METHODS: dict[str, type[Method]] = {cls.model_fields["name"].default: cls for cls in (Grpo, Sent)}
+_ALL: tuple[type[Method], ...] = (
+    Grpo,
+    EntropyBonus,
+    EntropyAdvantage,
+    EntropyMask,
+    ClipCov,
+    KlCov,
+    HighEntropyKl,
+    Sent,
+    SentAsPublished,
+    SentAdaptive,
+)
+_METHODS: dict[str, type[Method]] = {cls.model_fields["name"].default: cls for cls in _ALL}
 
 
 def names() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -13,6 +14,10 @@ from torch import Tensor
 
 Anchor = Literal["reference", "old"]
 Estimator = Literal["k1", "k2", "k3", "abs"]
+Scope = Literal["step", "micro_batch"]
+State = dict[str, float]
+
+UNCLIPPED = (math.inf, math.inf)
 
 
 @dataclass
@@ -69,9 +74,10 @@ class Treatment:
         kl_coef: factor on the token's KL penalty; 0 for none.
         anchor: which policy the KL is taken to: ``reference`` (frozen) or ``old`` (the one that sampled).
         kl_estimator: k1, k2, k3 or abs; ``kl_importance`` multiplies it by the ratio pi / pi_old (see ``objective.kl_estimate``).
-        clip: whether the surrogate is clipped.
+        clip: (low, high) of the surrogate instead of the trainer's; ``UNCLIPPED`` for none, None to leave it to the trainer.
         entropy_coef: factor on the mean entropy that is added to the objective.
         selections: named bool masks of the tokens that the method picked, for the metrics.
+        state: what the method wants to be given at the next step; plain numbers, so that a checkpoint can hold them.
     """
 
     advantages: Tensor
@@ -80,9 +86,10 @@ class Treatment:
     anchor: Anchor = "reference"
     kl_estimator: Estimator = "k2"
     kl_importance: bool = True
-    clip: bool = True
+    clip: tuple[float, float] | None = None
     entropy_coef: float = 0.0
     selections: dict[str, Tensor] = field(default_factory=dict)
+    state: State = field(default_factory=dict)
 
 
 class Method(BaseModel, ABC):
@@ -96,8 +103,22 @@ class Method(BaseModel, ABC):
     name: str
 
     @abstractmethod
-    def treat(self, rollouts: Rollouts) -> Treatment:
-        """The treatment of one step's tokens."""
+    def treat(self, rollouts: Rollouts, state: State | None = None) -> Treatment:
+        """The treatment of one step's tokens.
+
+        Args:
+            rollouts: all response tokens of the step.
+            state: the ``state`` of the step before, None at the first one. Only methods with a controller or a random draw read it.
+        """
+
+    @property
+    def selection_scope(self) -> Scope:
+        """What a selection is taken over: the whole step, or each micro-batch on its rank at every forward pass, as published code does.
+
+        Methods whose source does the latter have an option ``scope``.
+        """
+        scope: Scope = getattr(self, "scope", "step")
+        return scope
 
     @property
     def needs_reference(self) -> bool:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 
-from sent_rl.methods.base import Estimator, Method, Rollouts, Treatment
+from sent_rl.methods.base import Estimator, Method, Rollouts, State, Treatment
 
 
 class Grpo(Method):
@@ -35,7 +35,7 @@ class Grpo(Method):
     def needs_reference(self) -> bool:
         return self.beta > 0
 
-    def treat(self, rollouts: Rollouts) -> Treatment:
+    def treat(self, rollouts: Rollouts, state: State | None = None) -> Treatment:
         valid = rollouts.mask.to(rollouts.advantages.dtype)
         return Treatment(
             advantages=rollouts.advantages,

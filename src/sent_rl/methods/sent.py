@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from sent_rl.methods.base import Anchor, Estimator, Method, Rollouts, Treatment
+from sent_rl.methods.base import Anchor, Estimator, Method, Rollouts, State, Treatment
 from sent_rl.tokens import highest, lowest
 
 
@@ -44,7 +44,7 @@ class Sent(Method):
     def needs_reference(self) -> bool:
         return self.anchor == "reference" and (self.beta_low > 0 or self.beta_high > 0)
 
-    def treat(self, rollouts: Rollouts) -> Treatment:
+    def treat(self, rollouts: Rollouts, state: State | None = None) -> Treatment:
         low = lowest(rollouts.entropies, rollouts.mask, self.low_entropy_fraction)
         high = highest(rollouts.covariance(), low, self.high_covariance_fraction)
         kl_coef = torch.zeros_like(rollouts.advantages).masked_fill(low, self.beta_low).masked_fill(high, self.beta_high)

@@ -24,6 +24,8 @@ class SENTConfig(GRPOConfig):
             the learning rate) and ``reference`` (becomes the policy as it stands). The default resets nothing: one continuous run, the
             KL always to the initial policy. All three together are what SENT's authors did by starting a new run a stage.
 
+        track_reference: keep a reference policy to log the KL to it, also where the method needs none.
+
     With a ``stage`` column in the training set, ``num_train_epochs`` counts the passes over each stage, and ``max_steps`` is shared out
     among the stages in proportion to their size.
 
@@ -37,6 +39,7 @@ class SENTConfig(GRPOConfig):
     stage_reset: list[str] = field(
         default_factory=list, metadata={"help": "What each stage after the first resets: optimizer, schedule, reference."}
     )
+    track_reference: bool = field(default=False, metadata={"help": "Log the KL to the initial policy also where no method needs it."})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,17 +14,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
 from sent_rl.errors import UserError
-from sent_rl.methods import Method, Rollouts, Treatment, resolve
+from sent_rl.files import write_json
+from sent_rl.methods import Method, Rollouts, State, Treatment, resolve
 from sent_rl.objective import aggregate, kl_estimate, penalty
+from sent_rl.tokens import share_count
 from sent_rl.trainers.trl.config import SENTConfig
 from sent_rl.trainers.trl.stages import ReorderedSampler, RolloutBoundarySaves, StageCallback, StagePlan, staged_schedule
 
 _KL_COEF = "treatment_kl_coef"
-_SELECTED = "treatment_selected_"
+_METHOD_STATE = "method_state.json"
+_TOP_SHARE = 2e-4  # of the tokens whose covariance is logged as "top", as in Cui et al. 2505.22617
 # What TRL's loss hands to the forward pass besides ids, for models that see more than text.
 _MODEL_INPUTS = (
     "pixel_values",
@@ -84,9 +89,10 @@ class SENTTrainer(GRPOTrainer):
         self._loss_inputs: dict[str, Any] | None = None
         self._loss_pass: tuple[Tensor, Tensor] | None = None
         self._treatment: Treatment | None = None
+        self.method_state: State | None = None
         # TRL builds the reference policy and asks it for log-probs only where its own uniform beta is not 0.
         self._uniform_beta = args.beta
-        if self.method.needs_reference and args.beta == 0:
+        if (self.method.needs_reference or args.track_reference) and args.beta == 0:
             args.beta = 1.0
         super().__init__(model, reward_funcs, args, train_dataset, *others, **kwargs)
         args.beta = self._uniform_beta
@@ -111,13 +117,13 @@ class SENTTrainer(GRPOTrainer):
         finally:
             passes, self._rollout_passes = self._rollout_passes, None
         stats = next((p for p in passes or [] if p[0] is batch.get("old_per_token_logps")), None)
-        if not self.method.needs_stats:
-            self._treat(batch, None)
-        elif stats is not None:
-            self._treat(batch, stats)
-        elif self.args.steps_per_generation > 1:
-            self._treat(batch, self._extra_pass(batch))
-        # else: the loss's own pass sees the whole rollout, and the batch is treated there
+        if self.method.selection_scope == "micro_batch":
+            return batch  # treated at every pass of the loss
+        if stats is None and self.args.steps_per_generation == 1:
+            return batch  # the loss's own pass sees the whole rollout, and the batch is treated there
+        if stats is None and self.method.needs_stats:
+            stats = self._extra_pass(batch)
+        self._treat(batch, stats)
         return batch
 
     def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -151,28 +157,34 @@ class SENTTrainer(GRPOTrainer):
         return logps, entropies
 
     def _treat(self, batch: dict[str, Any], stats: tuple[Tensor, Tensor] | None) -> None:
-        """Treat the tokens of all ranks, and put this rank's rows into ``batch``, where TRL shuffles and splits them with the rest."""
+        """Treat the tokens of all ranks, and put this rank's rows into ``batch``, where TRL shuffles and splits them with the rest.
+
+        With ``selection_scope`` micro_batch, ``batch`` is one micro-batch of one rank and is treated by itself.
+        """
         mask = _valid(batch)
         advantages = batch["advantages"]
         advantages = advantages[:, None].expand(mask.shape) if advantages.dim() == 1 else advantages
         columns = [mask.to(advantages.dtype), advantages, *(x.detach().to(advantages.dtype) for x in stats or ())]
-        everywhere = self._gather_rows(torch.stack(columns, dim=-1)).unbind(-1)
+        own_tokens = torch.stack(columns, dim=-1)
+        everywhere = (self._gather_rows(own_tokens) if self.method.selection_scope == "step" else own_tokens).unbind(-1)
         if stats is None:
             rollouts = Rollouts.without_stats(everywhere[1], everywhere[0])
         else:
             rollouts = Rollouts(everywhere[2], everywhere[3], everywhere[1], everywhere[0])
-        treatment = self.method.treat(rollouts)
-        rows = slice(self.accelerator.process_index * len(mask), (self.accelerator.process_index + 1) * len(mask))
+        treatment = self.method.treat(rollouts, self.method_state)
+        rows = slice(0, len(mask))
+        if self.method.selection_scope == "step":
+            rows = slice(self.accelerator.process_index * len(mask), (self.accelerator.process_index + 1) * len(mask))
 
         def own(values: Tensor) -> Tensor:
             return values[rows, : mask.size(1)]
 
         batch["advantages"] = own(treatment.advantages * treatment.policy_weight)
         batch[_KL_COEF] = own(treatment.kl_coef)
-        for name, selection in treatment.selections.items():
-            batch[_SELECTED + name] = own(selection)
-        self._treatment = treatment
-        self._log_selections(rollouts, treatment)
+        self._treatment, self.method_state = treatment, treatment.state
+        if self._loss_inputs is not None:  # inside TRL's loss, which reads the clip range after this
+            self._set_clip(treatment)
+        self._log_treatment(rollouts, treatment, stats is not None)
 
     def _gather_rows(self, values: Tensor) -> Tensor:
         """(b, T, ...) of every rank -> (B, longest T, ...), in rank order."""
@@ -182,6 +194,8 @@ class SENTTrainer(GRPOTrainer):
     # ---- loss: TRL's own, plus the token-weighted KL
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        if self.method.selection_scope == "micro_batch":
+            inputs = dict(inputs)  # TRL keeps the original for the next pass over it, which is treated anew
         self._loss_inputs = inputs
         try:
             with self._as_treated():
@@ -206,15 +220,19 @@ class SENTTrainer(GRPOTrainer):
 
     @contextmanager
     def _as_treated(self) -> Iterator[None]:
-        """TRL's loss with the user's own uniform beta, and without the clip where the method wants none."""
+        """TRL's loss with the user's own uniform beta, and with the method's clip range where it has one."""
         kept = (self.beta, self.epsilon_low, self.epsilon_high)
         self.beta = self._uniform_beta
-        if self._treatment is not None and not self._treatment.clip:
-            self.epsilon_low = self.epsilon_high = float("inf")
+        if self._treatment is not None and self.model.training:
+            self._set_clip(self._treatment)
         try:
             yield
         finally:
             self.beta, self.epsilon_low, self.epsilon_high = kept
+
+    def _set_clip(self, treatment: Treatment) -> None:
+        if treatment.clip is not None:
+            self.epsilon_low, self.epsilon_high = treatment.clip
 
     def _aggregate(self, values: Tensor, inputs: dict[str, Any]) -> Tensor:
         """As TRL's loss aggregates its own per-token values, with the denominators of the optimizer step."""
@@ -243,23 +261,52 @@ class SENTTrainer(GRPOTrainer):
             self.lr_scheduler = staged_schedule(self.args, optimizer or self.optimizer, self.stage_plan.stage_steps)
         return super().create_scheduler(num_training_steps, optimizer)
 
+    # ---- the method's state (controllers, random draws) is part of a checkpoint
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            write_json(folder / _METHOD_STATE, self.method_state)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and (Path(checkpoint) / _METHOD_STATE).is_file():
+            self.method_state = json.loads((Path(checkpoint) / _METHOD_STATE).read_text(encoding="utf-8"))
+
     # ---- metrics
 
-    def _log_selections(self, rollouts: Rollouts, treatment: Treatment) -> None:
+    def _log_treatment(self, rollouts: Rollouts, treatment: Treatment, measured: bool) -> None:
+        """What was selected, over the whole step. Covariances only where log-probs were ``measured`` before the update."""
         metrics, total = self._metrics["train"], rollouts.mask.sum().clamp(min=1)
+        metrics["tokens"].append(float(total))
         for name, selection in treatment.selections.items():
             metrics[f"share/{name}"].append((selection.sum() / total).item())
-            metrics[f"entropy/{name}"].append((rollouts.entropies[selection].mean() if selection.any() else total * 0.0).item())
-        metrics["tokens"].append(float(total))
+            metrics[f"entropy/{name}"].append(_mean(rollouts.entropies[selection]))
+            metrics[f"negative_advantage/{name}"].append(_mean((rollouts.advantages[selection] < 0).float()))
+        if measured and rollouts.mask.any():
+            covariance = rollouts.covariance()[rollouts.mask]
+            metrics["covariance/mean"].append(covariance.mean().item())
+            metrics["covariance/top"].append(covariance.topk(share_count(_TOP_SHARE, covariance.numel())).values.mean().item())
+        for name, value in treatment.state.items():
+            metrics[f"state/{name}"].append(value)
+        metrics["entropy_coef"].append(treatment.entropy_coef)
 
     def _log_kl(self, logps: Tensor, old_logps: Tensor, inputs: dict[str, Any]) -> None:
-        """Mean KL a token to the reference (k3 times the ratio, as TRL logs it), where there is one and TRL does not log it."""
-        if self._uniform_beta != 0 or "ref_per_token_logps" not in inputs:
-            return
+        """Mean KL a token (k3 times the ratio, as TRL logs it) to the old policy, and to the reference unless TRL logs that."""
         mask = _valid(inputs)
-        kl = kl_estimate(logps, inputs["ref_per_token_logps"], old_logps, "k3", importance=True)
-        sums = self.accelerator.reduce(torch.stack([kl[mask].sum(), mask.sum().to(kl.dtype)]), reduction="sum")
-        self._metrics["train" if self.model.training else "eval"]["kl"].append((sums[0] / sums[1].clamp(min=1)).item())
+        anchors = {"kl_old": old_logps}
+        if self._uniform_beta == 0 and "ref_per_token_logps" in inputs:
+            anchors["kl"] = inputs["ref_per_token_logps"]
+        for name, anchor in anchors.items():
+            kl = kl_estimate(logps, anchor, old_logps, "k3", importance=True)
+            sums = self.accelerator.reduce(torch.stack([kl[mask].sum(), mask.sum().to(kl.dtype)]), reduction="sum")
+            self._metrics["train" if self.model.training else "eval"][name].append((sums[0] / sums[1].clamp(min=1)).item())
+
+
+def _mean(values: Tensor) -> float:
+    """The mean, 0 of nothing."""
+    return values.mean().item() if values.numel() else 0.0
 
 
 def _valid(batch: Mapping[str, Any]) -> Tensor:
