@@ -34,7 +34,7 @@ class EntropyMask(Method):
         top = highest(rollouts.entropies, rollouts.mask, self.top_fraction)
         weight = top.to(rollouts.advantages.dtype)
         if self.denominator == "selected":
-            weight = weight * (rollouts.mask.sum() / top.sum().clamp(min=1))
+            weight = weight * (int(rollouts.mask.sum()) / max(1, int(top.sum())))
         return Treatment(
             advantages=rollouts.advantages,
             policy_weight=weight,
