@@ -20,13 +20,30 @@ from trl_helpers import GROUP, LENGTH, QUESTIONS, logged, ours, settings, tasks,
 
 from sent_rl.answers import equivalent, extract
 from sent_rl.errors import UserError
-from sent_rl.methods import get
+from sent_rl.methods import get, names
 from sent_rl.models import EMBEDDED
 from sent_rl.problems import arithmetic_problems
+from sent_rl.tokens import highest
 from sent_rl.trainers.trl import SENTConfig, SENTTrainer
 
 LOSS_TYPES = ["dapo", "grpo", "dr_grpo", "bnpo"]
 SENT: dict[str, Any] = {"name": "sent", "beta_low": 0.3, "beta_high": 2.0, "high_covariance_fraction": 0.2}
+
+
+# Options that make a method's effect visible in a few steps on a few tokens.
+STRONG: dict[str, dict[str, Any]] = {
+    "entropy_bonus": {"coef": 0.1},
+    "clip_cov": {"clip_fraction": 0.1, "cov_low": 0.01},
+    "kl_cov": {"top_fraction": 0.1},
+    "high_entropy_kl": {"beta": 1.0},
+    "sent": {k: v for k, v in SENT.items() if k != "name"},
+    "sent_as_published": {"extreme_fraction": 0.1},
+    "sent_adaptive": {k: v for k, v in SENT.items() if k != "name"},
+}
+
+
+def logged_keys(trainer: Any, *prefixes: str) -> list[str]:
+    return sorted({key for entry in trainer.state.log_history for key in entry if key.startswith(prefixes)})
 
 
 def test_the_signatures_that_are_overridden() -> None:
@@ -69,7 +86,7 @@ def test_a_uniform_beta_is_trls_own(tmp_path: Path, loss_type: str) -> None:
     found.train()
     assert found.losses == pytest.approx(truth.losses, abs=1e-6)
     assert max(logged(truth, "kl")) > 1e-3  # the penalty was at work
-    assert logged(found, "kl") == pytest.approx(logged(truth, "kl"), rel=1e-4)
+    assert logged(found, "kl") == pytest.approx(logged(truth, "kl"), rel=0.2)  # theirs is a mean of micro-batches
     assert logged(found, "grad_norm") == pytest.approx(logged(truth, "grad_norm"), rel=1e-5)
     torch.testing.assert_close(weights(found), weights(truth), rtol=0, atol=1e-6)
 
@@ -118,6 +135,61 @@ def test_loss_and_gradient_do_not_depend_on_the_micro_batch(tmp_path: Path, loss
         assert logged(part, "grad_norm") == pytest.approx(logged(whole, "grad_norm"), rel=1e-4)
         assert logged(part, "share/high_covariance") == logged(whole, "share/high_covariance")
         torch.testing.assert_close(weights(part), weights(whole), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", names())
+def test_no_method_depends_on_the_micro_batch(tmp_path: Path, name: str) -> None:
+    """Two updates a rollout, so that ratios, old log-probs and clips are at work."""
+
+    def run(size: int) -> Any:
+        steps = {"per_device_train_batch_size": size, "gradient_accumulation_steps": QUESTIONS * GROUP // size}
+        trainer = ours(tmp_path / str(size), method={"name": name, **STRONG.get(name, {})}, num_iterations=2, max_steps=4, **steps)
+        trainer.train()
+        return trainer
+
+    whole, part = run(16), run(4)
+    assert [sum(part.losses[i * 4 : (i + 1) * 4]) for i in range(4)] == pytest.approx(whole.losses, abs=1e-6)
+    torch.testing.assert_close(weights(part), weights(whole), rtol=0, atol=2e-5)
+    for key in logged_keys(whole, "share/", "covariance/", "kl", "negative_advantage/"):
+        assert logged(part, key) == pytest.approx(logged(whole, key), abs=1e-3), key
+    plain = ours(tmp_path / "plain", method="grpo", num_iterations=2, max_steps=4)
+    plain.train()
+    assert (plain.losses == whole.losses) == (name == "grpo")  # each method does something
+
+
+def test_selection_by_micro_batch_is_trls_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`scope: micro_batch, denominator: all` is TRL's own top_entropy_quantile, but for the rounding of the quantile."""
+    entropies = torch.rand(4, 30, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(4, 30)
+    mask[:, 20:] = 0
+    mask[0, 20] = 1  # 81 tokens: TRL's quantile falls on a token, the 65th, and 17 (21 %) are at or above it
+    steps = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, "num_iterations": 2, "max_steps": 4}
+    truth = theirs(tmp_path / "a", top_entropy_quantile=0.2, **steps)
+    selected = truth.get_high_entropy_mask(entropies, mask, 0.8)
+    assert torch.equal(highest(entropies, mask.bool(), 0.21), selected)
+    # with the same rounding: the same loss, pass by pass
+    monkeypatch.setattr(GRPOTrainer, "get_high_entropy_mask", lambda self, h, m, q: highest(h, m.bool(), 0.2))
+    truth.train()
+    found = ours(tmp_path / "b", method={"name": "entropy_mask", "scope": "micro_batch", "denominator": "all"}, **steps)
+    found.train()
+    assert found.losses == pytest.approx(truth.losses, abs=1e-6)
+    torch.testing.assert_close(weights(found), weights(truth), rtol=0, atol=1e-6)
+    assert found.passes == truth.passes
+
+
+def test_the_controllers_state_is_part_of_a_checkpoint(tmp_path: Path) -> None:
+    for method in (
+        {"name": "sent_adaptive", "gain": 2.0},
+        {"name": "entropy_bonus", "adaptive": True, "target": 5.0, "delta": 0.1, "coef_max": 9},
+    ):
+        shape: dict[str, Any] = {"method": method, "max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+        folder = tmp_path / str(method["name"])
+        whole = ours(folder, **shape)
+        whole.train()
+        again = ours(folder, **shape)
+        again.train(resume_from_checkpoint=str(folder / "checkpoint-2"))
+        assert again.method_state == whole.method_state
+        assert torch.equal(weights(again), weights(whole))
 
 
 def test_forward_passes(tmp_path: Path) -> None:
@@ -333,12 +405,18 @@ def test_two_processes_select_and_learn_as_one(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}", "--master-addr=127.0.0.1"]
-    for command in ([*launch, str(script), str(tmp_path / "two")], [sys.executable, str(script), str(tmp_path / "one")]):
+    for start, name in ((launch, "two"), ([sys.executable], "one")):
+        command = [*start, str(script), str(tmp_path / name), json.dumps(STRONG)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
     one, first, second = (json.loads((tmp_path / name).read_text()) for name in ("one-0.json", "two-0.json", "two-1.json"))
-    assert first["kl_coef"] == second["kl_coef"] == one["kl_coef"]
-    assert sum(map(sum, one["kl_coef"][0])) > 0
-    assert (torch.tensor(first["losses"]) + torch.tensor(second["losses"])).div(2).tolist() == pytest.approx(one["losses"], abs=1e-6)
-    for key in ("weights", "grad_norm"):
-        assert first[key] == pytest.approx(one[key], rel=1e-4, abs=1e-5)
+    assert set(one) == set(names())
+    for name in names():
+        alone, ranks = one[name], (first[name], second[name])
+        assert ranks[0]["treatments"] == ranks[1]["treatments"], name
+        # entropies of another batch size differ in the last digits, so what they shape does too
+        torch.testing.assert_close(torch.tensor(ranks[0]["treatments"]), torch.tensor(alone["treatments"]), rtol=0, atol=1e-5)
+        mean = (torch.tensor(ranks[0]["losses"]) + torch.tensor(ranks[1]["losses"])) / 2
+        assert mean.tolist() == pytest.approx(alone["losses"], abs=1e-6), name
+        for key in ("weights", "grad_norm"):
+            assert ranks[0][key] == pytest.approx(alone[key], rel=1e-4, abs=1e-5), name

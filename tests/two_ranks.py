@@ -1,8 +1,9 @@
-"""Run by test_trl_contract under torchrun and alone: two steps on fixed responses, results as JSON."""
+"""Run by test_trl_contract under torchrun and alone: every method for a few steps on fixed responses, results as JSON."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from trl_helpers import GROUP, LENGTH, QUESTIONS, Ours, build, logged, weights
 
+from sent_rl.methods import names
 from sent_rl.trainers.trl import SENTConfig
 
 torch.set_num_threads(1)
@@ -29,31 +31,41 @@ class FixedResponses(Ours):
 
     def _treat(self, batch: dict[str, Any], stats: Any) -> None:
         super()._treat(batch, stats)
-        assert self._treatment is not None
-        self.kl_coef = [*getattr(self, "kl_coef", []), self._treatment.kl_coef.tolist()]
+        t = self._treatment
+        assert t is not None
+        tensors = torch.stack([t.kl_coef, t.policy_weight, t.advantages])
+        padding = (0, LENGTH - tensors.size(-1))
+        self.treatments = [*getattr(self, "treatments", []), torch.nn.functional.pad(tensors, padding).tolist()]
 
 
-def main() -> None:
-    out = Path(sys.argv[1])
-    processes = int(__import__("os").environ.get("WORLD_SIZE", "1"))
+def run(name: str, options: dict[str, Any], out: Path, processes: int) -> tuple[Any, int]:
     trainer = build(
         FixedResponses,
         SENTConfig,
         out,
-        method={"name": "sent", "beta_low": 0.3, "beta_high": 2.0, "high_covariance_fraction": 0.2},
+        method={"name": name, **options},
         per_device_train_batch_size=QUESTIONS * GROUP // processes,
         num_iterations=2,
-        learning_rate=1e-5,  # nonsense responses: a larger step would blow the KL up and hide the digits that matter
         max_steps=4,
+        learning_rate=1e-5,  # nonsense responses: a larger step would blow the KL up and hide the digits that matter
     )
     trainer.train()
     found = {
-        "kl_coef": trainer.kl_coef,
+        "treatments": trainer.treatments,
         "losses": trainer.losses,
-        "weights": weights(trainer)[::997].tolist(),
+        "weights": weights(trainer)[::9973].tolist(),
         "grad_norm": logged(trainer, "grad_norm") if trainer.accelerator.is_main_process else [],
     }
-    out.with_name(f"{out.name}-{trainer.accelerator.process_index}.json").write_text(json.dumps(found))
+    return found, trainer.accelerator.process_index
+
+
+def main() -> None:
+    out = Path(sys.argv[1])
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    found: dict[str, Any] = {}
+    for name in names():
+        found[name], rank = run(name, json.loads(sys.argv[2]).get(name, {}), out, processes)
+    out.with_name(f"{out.name}-{rank}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -206,9 +206,9 @@ class SENTTrainer(GRPOTrainer):
         (logps, entropies), self._loss_pass = self._loss_pass, None
         old_logps = inputs.get("old_per_token_logps")
         old_logps = logps.detach() if old_logps is None else old_logps
-        self._log_kl(logps.detach(), old_logps, inputs)
         if _KL_COEF not in inputs:  # evaluation: TRL's own loss
             return loss
+        self._log_kl(logps.detach(), old_logps, inputs)
         assert self._treatment is not None
         treatment = copy.copy(self._treatment)
         treatment.kl_coef = inputs[_KL_COEF]
@@ -293,15 +293,18 @@ class SENTTrainer(GRPOTrainer):
         metrics["entropy_coef"].append(treatment.entropy_coef)
 
     def _log_kl(self, logps: Tensor, old_logps: Tensor, inputs: dict[str, Any]) -> None:
-        """Mean KL a token (k3 times the ratio, as TRL logs it) to the old policy, and to the reference unless TRL logs that."""
-        mask = _valid(inputs)
+        """Mean KL a token (k3 times the ratio, as TRL logs it) to the old policy, and to the reference unless TRL logs that.
+
+        Divided by the mean number of tokens of a micro-batch, so that the mean over micro-batches, which TRL logs, is that over tokens.
+        """
         anchors = {"kl_old": old_logps}
         if self._uniform_beta == 0 and "ref_per_token_logps" in inputs:
             anchors["kl"] = inputs["ref_per_token_logps"]
+        tokens = inputs["num_items_in_batch"].clamp(min=1) / (self.accelerator.num_processes * self.args.steps_per_generation)
         for name, anchor in anchors.items():
             kl = kl_estimate(logps, anchor, old_logps, "k3", importance=True)
-            sums = self.accelerator.reduce(torch.stack([kl[mask].sum(), mask.sum().to(kl.dtype)]), reduction="sum")
-            self._metrics["train" if self.model.training else "eval"][name].append((sums[0] / sums[1].clamp(min=1)).item())
+            mean = self.accelerator.reduce(kl[_valid(inputs)].sum() / tokens, reduction="mean")
+            self._metrics["train"][name].append(mean.item())
 
 
 def _mean(values: Tensor) -> float:
