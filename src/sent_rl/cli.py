@@ -150,6 +150,32 @@ def evaluate(
 
 
 @app.command()
+def study(
+    study: Annotated[str, typer.Argument(help="A study's name or the path of a .yaml file.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Its directory; runs/study-NAME by default.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells run side by side, one thread each.")] = 1,
+    seeds: Annotated[list[int] | None, typer.Option("--seed", help="Use these seeds instead of the study's. May be repeated.")] = None,
+    cell: Annotated[str | None, typer.Option("--cell", metavar="ARM/SEED", help="Run this cell alone, in this process.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="With --cell: keep its checkpoints and samples.")] = False,
+    page: Annotated[bool, typer.Option("--page", help="Only write the tables and the page from the cells that are done.")] = False,
+) -> None:
+    """Run a grid of methods and seeds over one recipe, cell by cell, and compare them with intervals. Goes on where it was cut."""
+    from sent_rl.study import load_study, run_cell, run_study, write_study
+
+    config = load_study(study, seeds)
+    folder = out or Path("runs") / f"study-{config.name}"
+    if cell is not None:
+        arm, slash, seed = cell.rpartition("/")
+        if not slash or not seed.isdigit():
+            raise UserError(f"--cell {cell}: write ARM/SEED, e.g. {config.baseline}/{config.seeds[0]}")
+        run_cell(config, folder, arm, int(seed), keep)
+    elif page:
+        console.print(f"page: {write_study(config, folder)}")
+    else:
+        console.print(f"page: {run_study(config, study, folder, jobs)}")
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
     """Write report.html from what a run directory holds."""
     from sent_rl.report import write_report
@@ -171,11 +197,14 @@ def methods(name: Annotated[str | None, typer.Argument(help="Print this method's
 
 @app.command()
 def recipes() -> None:
-    """List the recipes that ship with the package."""
+    """List the recipes and studies that ship with the package."""
     from sent_rl.config import load_config, recipe_names
+    from sent_rl.study import load_study, study_names
 
     for name in recipe_names():
         console.print(f"{name:20} {load_config(name).description}", markup=False)
+    for name in study_names():
+        console.print(f"study {name:14} {load_study(name).description}", markup=False)
 
 
 @app.command()

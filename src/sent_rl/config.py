@@ -147,7 +147,7 @@ def load_config(recipe: str | Path | None, settings: Sequence[str] = ()) -> RunC
     Raises:
         UserError: an unknown recipe, key or method, or a value that does not fit.
     """
-    tree = {} if recipe is None else _read_recipe(str(recipe))
+    tree = {} if recipe is None else read_tree(str(recipe))
     for setting in settings:
         _apply(tree, setting)
     return config_from_tree(tree, str(recipe or "settings"))
@@ -161,7 +161,12 @@ def config_from_tree(tree: Mapping[str, Any], origin: str) -> RunConfig:
         raise UserError(f"{origin}: {_first_message(error)}") from error
 
 
-def _read_recipe(recipe: str) -> dict[str, Any]:
+def read_tree(recipe: str) -> dict[str, Any]:
+    """A recipe by name or file as nested mappings, not yet checked.
+
+    Raises:
+        UserError: no such recipe, or not a mapping in YAML.
+    """
     path = Path(recipe)
     if recipe in recipe_names():
         text = (resources.files("sent_rl") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
@@ -189,11 +194,16 @@ def _apply(tree: dict[str, Any], setting: str) -> None:
         value = _number(yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise UserError(f"--set {setting}: the value is not YAML") from error
+    merge(tree, key, value)
+
+
+def merge(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value at the dotted key of a tree. A short form on the way (a method's name, a source) becomes the mapping it stands for."""
     *parents, leaf = key.split(".")
     for parent in parents:
         below = tree.setdefault(parent, {})
         if not isinstance(below, dict):
-            below = tree[parent] = {"name": below} if parent == "method" else _as_mapping(parent, below, setting)
+            below = tree[parent] = {"name": below} if parent == "method" else _as_mapping(parent, below)
         tree = below
     tree[leaf] = value
 
@@ -208,13 +218,13 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _as_mapping(key: str, value: Any, setting: str) -> dict[str, Any]:
+def _as_mapping(key: str, value: Any) -> dict[str, Any]:
     from sent_rl.problems import parse_source
 
     parsed = parse_source(value)
     if key in ("train", "test") and isinstance(parsed, dict):
         return dict(parsed)
-    raise UserError(f"--set {setting}: {key!r} holds {value!r}, which has no keys below it")
+    raise UserError(f"{key!r} holds {value!r}, which has no keys below it")
 
 
 def _first_message(error: ValidationError) -> str:

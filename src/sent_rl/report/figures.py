@@ -13,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sent_rl.evaluation.comparison import Difference
 from sent_rl.evaluation.estimators import Z_95
 from sent_rl.report.tables import distinct_metrics
 
@@ -139,3 +140,52 @@ def _svg(figure: Figure) -> str:
     svg = text[text.index("<svg") :]
     # Scales with the page instead of having the printed size.
     return re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", svg, count=1), count=1)
+
+
+def spread_curves(series: Mapping[str, Sequence[Sequence[float]]], label: str) -> str:
+    """One panel an arm: every seed's curve, smoothed, over the mean curves of all other arms in grey; so that none hides another."""
+    columns = 4
+    rows = -(-len(series) // columns)
+    means = {arm: _running_mean(_mean_curve(runs), _half_window(runs)) for arm, runs in series.items()}
+    top = max(max(curve) for curve in means.values()) * 1.15
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 2.1 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+        for axes, arm in zip(panels, series, strict=False):
+            for other in means:
+                axes.plot(range(1, len(means[other]) + 1), means[other], color=GREY, alpha=0.25, linewidth=0.8)
+            for run in series[arm]:
+                axes.plot(range(1, len(run) + 1), _running_mean(run, _half_window([run])), color=BLUE, alpha=0.4, linewidth=0.8)
+            axes.plot(range(1, len(means[arm]) + 1), means[arm], color=BLUE, linewidth=2)
+            axes.set_title(arm, fontsize=9, loc="left")
+            axes.set_ylim(0, top)
+        for axes in list(panels)[len(series) :]:
+            axes.set_visible(False)
+        figure.supxlabel("step", fontsize=9)
+        figure.supylabel(label, fontsize=9)
+        return _svg(figure)
+
+
+def _mean_curve(runs: Sequence[Sequence[float]]) -> list[float]:
+    return [sum(values) / len(values) for values in zip(*runs, strict=False)]
+
+
+def _half_window(runs: Sequence[Sequence[float]]) -> int:
+    return max(1, len(runs[0]) // 15)
+
+
+def forest(differences: Mapping[str, Difference], title: str) -> str:
+    """Differences with their 95 % intervals, in points, one line each."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 0.8 + 0.32 * len(differences)), layout="constrained")
+        axes = figure.subplots()
+        for row, d in enumerate(differences.values()):
+            color = GREY if d.low <= 0 <= d.high else BLUE if d.value > 0 else ORANGE
+            axes.plot([100 * d.low, 100 * d.high], [row, row], color=color, linewidth=2)
+            axes.plot(100 * d.value, row, "o", color=color)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_yticks(range(len(differences)), list(differences))
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set_title(title, fontsize=10, loc="left")
+        return _svg(figure)
