@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections import Counter
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sent_rl.curriculum import StageSampler, make_stages, semantic_entropy
+from sent_rl.curriculum import OnlineStages, StageSampler, make_stages, semantic_entropy
 from sent_rl.errors import UserError
 
 ANSWERS = st.lists(st.sampled_from(["1", "2", "3", "4/2", None]), min_size=1, max_size=12)
@@ -116,6 +117,44 @@ def test_sampler_shares_out_a_number_of_batches() -> None:
         StageSampler(stage, 11)
     with pytest.raises(ValueError, match="fewer than the 2 stages"):
         StageSampler(stage, 5, batches=1)
+
+
+def test_online_stages_follow_the_entropies() -> None:
+    plan = StageSampler([0] * 6 + [1] * 6, 3, batches=8, seed=0)
+    order = OnlineStages(plan, [i / 12 for i in range(12)])
+    assert len(order) == 24
+    first = order[0:6]
+    assert sorted(first) == list(range(6))  # two batches of the first stage take each of its six problems once
+    order.update({0: 5.0, 11: 0.0})  # the easiest becomes the hardest and the other way round
+    second = order[6:12]
+    assert 0 not in second
+    assert 11 in second  # the least often drawn first
+    assert order[0:6] == first  # what was drawn stays
+    hard = order[12:24]
+    assert set(hard) == {0, 6, 7, 8, 9, 10}
+    order.update({0: 1.0})
+    assert OnlineStages(plan, [0.0] * 12, smoothing=0.5).entropies == [0.0] * 12
+    smooth = OnlineStages(plan, [1.0] * 12, smoothing=0.5)
+    smooth.update({3: 0.0})
+    assert smooth.entropies[3] == 0.5
+    with pytest.raises(IndexError):
+        order[24]
+
+
+def test_online_stages_resume() -> None:
+    plan = StageSampler([0] * 6 + [1] * 6, 3, batches=8, seed=0)
+    whole = OnlineStages(plan, [0.0] * 12)
+    states = []
+    for batch in range(8):
+        drawn = whole[3 * batch : 3 * batch + 3]
+        whole.update({i: (i * 7 % 5) / 5 for i in drawn})
+        states.append(json.loads(json.dumps(whole.state_dict())))
+    again = OnlineStages(plan, [0.0] * 12)
+    again.load_state_dict(states[4])
+    assert again[0:15] == whole[0:15]
+    for batch in range(5, 8):
+        again.update({i: (i * 7 % 5) / 5 for i in again[3 * batch : 3 * batch + 3]})
+    assert again.state_dict() == whole.state_dict()
 
 
 def test_sampler_goes_on_where_it_was() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import socket
 import subprocess
@@ -38,6 +39,7 @@ STRONG: dict[str, dict[str, Any]] = {
     "high_entropy_kl": {"beta": 1.0},
     "sent": {k: v for k, v in SENT.items() if k != "name"},
     "sent_as_published": {"extreme_fraction": 0.1},
+    "sent_online": {k: v for k, v in SENT.items() if k != "name"},
     "sent_adaptive": {k: v for k, v in SENT.items() if k != "name"},
 }
 
@@ -67,7 +69,7 @@ def test_no_default_of_trl_is_changed(tmp_path: Path) -> None:
     for key, value in theirs_values.items():
         if isinstance(value, int | float | str | bool | None | list):
             assert getattr(b, key) == value, key
-    assert set(vars(b)) - set(vars(a)) == {"method", "stage_reset", "track_reference"}
+    assert set(vars(b)) - set(vars(a)) == {"method", "stage_reset", "extract", "track_reference"}
 
 
 @pytest.mark.parametrize("loss_type", LOSS_TYPES)
@@ -140,10 +142,11 @@ def test_loss_and_gradient_do_not_depend_on_the_micro_batch(tmp_path: Path, loss
 @pytest.mark.parametrize("name", names())
 def test_no_method_depends_on_the_micro_batch(tmp_path: Path, name: str) -> None:
     """Two updates a rollout, so that ratios, old log-probs and clips are at work."""
+    staged = tasks(24, stages=2)
 
     def run(size: int) -> Any:
         steps = {"per_device_train_batch_size": size, "gradient_accumulation_steps": QUESTIONS * GROUP // size}
-        trainer = ours(tmp_path / str(size), method={"name": name, **STRONG.get(name, {})}, num_iterations=2, max_steps=4, **steps)
+        trainer = ours(tmp_path / str(size), staged, method={"name": name, **STRONG.get(name, {})}, num_iterations=2, max_steps=4, **steps)
         trainer.train()
         return trainer
 
@@ -152,7 +155,7 @@ def test_no_method_depends_on_the_micro_batch(tmp_path: Path, name: str) -> None
     torch.testing.assert_close(weights(part), weights(whole), rtol=0, atol=2e-5)
     for key in logged_keys(whole, "share/", "covariance/", "kl", "negative_advantage/"):
         assert logged(part, key) == pytest.approx(logged(whole, key), abs=1e-3), key
-    plain = ours(tmp_path / "plain", method="grpo", num_iterations=2, max_steps=4)
+    plain = ours(tmp_path / "plain", staged, method="grpo", num_iterations=2, max_steps=4)
     plain.train()
     assert (plain.losses == whole.losses) == (name == "grpo")  # each method does something
 
@@ -325,6 +328,27 @@ def test_stages_are_walked_in_order_and_reset_what_they_should(tmp_path: Path) -
     # at the first step of a stage the policy is the reference where that is reset
     assert [logged(reset, "kl")[i] for i in (0, 4, 8)] == pytest.approx([0, 0, 0], abs=1e-9)
     assert logged(kept, "kl")[8] > 1e-5
+
+
+def test_an_online_curriculum_follows_the_rollouts_and_resumes(tmp_path: Path) -> None:
+    data = tasks(24, stages=2).add_column("semantic_entropy", [i / 24 for i in range(24)])
+    shape: dict[str, Any] = {"method": {**SENT, "name": "sent_online"}, "max_steps": 6, "save_strategy": "steps", "save_steps": 3}
+    whole = ours(tmp_path / "w", data, **shape)
+    whole.train()
+    order = whole._order
+    seen = {i for batch in order.drawn for i in batch}
+    assert len(order.drawn) == 6
+    # every problem that was trained on has the entropy of its last four answers, the others what they began with
+    for i in range(24):
+        values = {0.0, *(-sum(c / 4 * math.log(c / 4) for c in split) for split in ([3, 1], [2, 2], [2, 1, 1], [1] * 4))}
+        measured = any(abs(order.entropies[i] - v) < 1e-9 for v in values)
+        assert measured if i in seen else order.entropies[i] == i / 24
+    again = ours(tmp_path / "w", data, **shape)
+    again.train(resume_from_checkpoint=str(tmp_path / "w" / "checkpoint-3"))
+    assert again._order.state_dict() == order.state_dict()
+    assert torch.equal(weights(again), weights(whole))
+    with pytest.raises(UserError, match="no column 'stage'"):
+        ours(tmp_path / "n", method="sent_online")
 
 
 def test_checkpoints_wait_for_the_end_of_a_rollout(tmp_path: Path) -> None:

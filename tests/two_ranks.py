@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trl_helpers import GROUP, LENGTH, QUESTIONS, Ours, build, logged, weights
+from trl_helpers import GROUP, LENGTH, QUESTIONS, Ours, build, logged, tasks, weights
 
 from sent_rl.methods import names
 from sent_rl.trainers.trl import SENTConfig
@@ -43,6 +43,7 @@ def run(name: str, options: dict[str, Any], out: Path, processes: int) -> tuple[
         FixedResponses,
         SENTConfig,
         out,
+        tasks(24, stages=2),
         method={"name": name, **options},
         per_device_train_batch_size=QUESTIONS * GROUP // processes,
         num_iterations=2,

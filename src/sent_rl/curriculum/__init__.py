@@ -1,6 +1,7 @@
 """From answers to an order: semantic entropy, stages, and the sampler that walks them."""
 
 from sent_rl.curriculum.entropy import SemanticEntropy, semantic_entropy
+from sent_rl.curriculum.online import OnlineStages
 from sent_rl.curriculum.sampler import StageSampler
 from sent_rl.curriculum.scoring import CURRICULUM, SCORES, score_rows, stage_facts, stage_rows
 from sent_rl.curriculum.stages import Stages, make_stages
@@ -8,6 +9,7 @@ from sent_rl.curriculum.stages import Stages, make_stages
 __all__ = [
     "CURRICULUM",
     "SCORES",
+    "OnlineStages",
     "SemanticEntropy",
     "StageSampler",
     "Stages",

@@ -19,6 +19,7 @@ from sent_rl.methods.kl_cov import KlCov
 from sent_rl.methods.sent import Sent
 from sent_rl.methods.sent_adaptive import SentAdaptive
 from sent_rl.methods.sent_as_published import SentAsPublished
+from sent_rl.methods.sent_online import SentOnline
 
 __all__ = ["Anchor", "Estimator", "Method", "Rollouts", "State", "Treatment", "card", "get", "method_class", "names", "resolve"]
 
@@ -32,6 +33,7 @@ _ALL: tuple[type[Method], ...] = (
     HighEntropyKl,
     Sent,
     SentAsPublished,
+    SentOnline,
     SentAdaptive,
 )
 _METHODS: dict[str, type[Method]] = {cls.model_fields["name"].default: cls for cls in _ALL}

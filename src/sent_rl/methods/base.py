@@ -100,6 +100,9 @@ class Method(BaseModel, ABC):
     needs_stats: ClassVar[bool] = True
     """Whether ``treat`` reads log-probs and entropies, which may cost a forward pass."""
 
+    online_curriculum: ClassVar[bool] = False
+    """Whether the order of the problems follows the semantic entropy of the training rollouts."""
+
     name: str
 
     @abstractmethod

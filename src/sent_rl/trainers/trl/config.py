@@ -8,6 +8,7 @@ from typing import Any
 
 from trl import GRPOConfig
 
+from sent_rl.answers import DEFAULT_STRATEGIES
 from sent_rl.errors import UserError, nearest
 from sent_rl.methods import resolve
 
@@ -24,6 +25,7 @@ class SENTConfig(GRPOConfig):
             the learning rate) and ``reference`` (becomes the policy as it stands). The default resets nothing: one continuous run, the
             KL always to the initial policy. All three together are what SENT's authors did by starting a new run a stage.
 
+        extract: how a final answer is found in a response, for methods whose curriculum follows the rollouts (``sent_rl.answers``).
         track_reference: keep a reference policy to log the KL to it, also where the method needs none.
 
     With a ``stage`` column in the training set, ``num_train_epochs`` counts the passes over each stage, and ``max_steps`` is shared out
@@ -38,6 +40,9 @@ class SENTConfig(GRPOConfig):
     method: str | dict[str, Any] = field(default="sent", metadata={"help": "Method name, or a mapping with name and options."})
     stage_reset: list[str] = field(
         default_factory=list, metadata={"help": "What each stage after the first resets: optimizer, schedule, reference."}
+    )
+    extract: list[str] = field(
+        default_factory=lambda: list(DEFAULT_STRATEGIES), metadata={"help": "Strategies that find the final answer in a response."}
     )
     track_reference: bool = field(default=False, metadata={"help": "Log the KL to the initial policy also where no method needs it."})
 

@@ -87,6 +87,7 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
         "seed": config.seed,
         "method": config.method.model_dump(),
         "stage_reset": list(section.stage_reset),
+        "extract": list(config.answers.extract),
         "max_steps": section.steps or -1,
         "num_train_epochs": section.passes,
         "per_device_train_batch_size": per_pass,
@@ -138,6 +139,7 @@ class MetricsFile(TrainerCallback):
 
     def __init__(self, path: Path, trainer: SENTTrainer, on_step: OnStep) -> None:
         self.path, self.trainer, self.on_step = path, trainer, on_step
+        self.of_rollout: dict[str, float] = {}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
@@ -148,11 +150,13 @@ class MetricsFile(TrainerCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        if not logs or "reward" not in logs or not state.is_world_process_zero:
+        if not logs or "entropy" not in logs or not state.is_world_process_zero:
             return
         plan = self.trainer.stage_plan
         numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
-        known = {**numbers, "step": state.global_step, "stage": plan.stage_of_step(state.global_step - 1) if plan else 0}
+        # TRL logs what belongs to a rollout at its first update only
+        self.of_rollout.update({key: numbers[key] for key in ("reward", "tokens") if key in numbers})
+        known = {**self.of_rollout, **numbers, "step": state.global_step, "stage": plan.stage_of_step(state.global_step - 1) if plan else 0}
         metrics = {key: known.get(key) for key in _FIRST_KEYS} | known
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics) + "\n")
@@ -176,6 +180,7 @@ def _dataset(config: RunConfig, curriculum: Sequence[Mapping[str, Any]]) -> Data
             "prompt": [config.prompting.render(p) for p in problems],
             "answer": [p.answer for p in problems],
             "stage": [row["stage"] for row in curriculum],
+            "semantic_entropy": [row.get("semantic_entropy", 0.0) for row in curriculum],
         }
     )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel
@@ -18,6 +19,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
+from sent_rl.answers import extract
+from sent_rl.curriculum import OnlineStages, semantic_entropy
 from sent_rl.errors import UserError
 from sent_rl.files import write_json
 from sent_rl.methods import Method, Rollouts, State, Treatment, resolve
@@ -27,7 +30,8 @@ from sent_rl.trainers.trl.config import SENTConfig
 from sent_rl.trainers.trl.stages import ReorderedSampler, RolloutBoundarySaves, StageCallback, StagePlan, staged_schedule
 
 _KL_COEF = "treatment_kl_coef"
-_METHOD_STATE = "method_state.json"
+_STATE = "sent_state.json"  # in a checkpoint
+_ROW = "sent_row"  # column of the training set: the index of its row
 _TOP_SHARE = 2e-4  # of the tokens whose covariance is logged as "top", as in Cui et al. 2505.22617
 # What TRL's loss hands to the forward pass besides ids, for models that see more than text.
 _MODEL_INPUTS = (
@@ -84,7 +88,7 @@ class SENTTrainer(GRPOTrainer):
             args.method = resolve(method).model_dump()
         self.method = resolve(args.method)
         self.stage_plan = _plan_stages(args, train_dataset)
-        _check(args, self.method, model, model_id, kwargs.get("peft_config"))
+        _check(args, self.method, model, model_id, kwargs.get("peft_config"), self.stage_plan is not None)
         self._rollout_passes: list[tuple[Tensor, Tensor]] | None = None
         self._loss_inputs: dict[str, Any] | None = None
         self._loss_pass: tuple[Tensor, Tensor] | None = None
@@ -94,6 +98,11 @@ class SENTTrainer(GRPOTrainer):
         self._uniform_beta = args.beta
         if (self.method.needs_reference or args.track_reference) and args.beta == 0:
             args.beta = 1.0
+        self._order: Sequence[int] | None = None
+        if self.stage_plan is not None:
+            self._order = self.stage_plan.sampler.order()
+            if self.method.online_curriculum:
+                self._order, train_dataset = _online(self.stage_plan, self.method, train_dataset)
         super().__init__(model, reward_funcs, args, train_dataset, *others, **kwargs)
         args.beta = self._uniform_beta
         self.add_callback(RolloutBoundarySaves(args))
@@ -116,6 +125,8 @@ class SENTTrainer(GRPOTrainer):
             batch = super()._generate_and_score_completions(inputs)
         finally:
             passes, self._rollout_passes = self._rollout_passes, None
+        if isinstance(self._order, OnlineStages):
+            self._update_curriculum(self._order, inputs, batch)
         stats = next((p for p in passes or [] if p[0] is batch.get("old_per_token_logps")), None)
         if self.method.selection_scope == "micro_batch":
             return batch  # treated at every pass of the loss
@@ -250,29 +261,43 @@ class SENTTrainer(GRPOTrainer):
     # ---- curriculum
 
     def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
-        if self.stage_plan is None:
+        if self._order is None:
             sampler: Sampler[int] = super()._get_train_sampler(dataset)
             return sampler
-        order = self.stage_plan.sampler.order()
-        return ReorderedSampler(super()._get_train_sampler(order), order)
+        return ReorderedSampler(super()._get_train_sampler(self._order), self._order)
+
+    def _update_curriculum(self, order: OnlineStages, inputs: list[dict[str, Any]], batch: dict[str, Any]) -> None:
+        """Semantic entropies of the rollout's problems, from the answers of all ranks."""
+        texts = self.processing_class.batch_decode(batch["completion_ids"], skip_special_tokens=True)
+        own = [(row[_ROW], extract(text, self.args.extract)) for row, text in zip(inputs, texts, strict=True)]
+        answers: dict[int, list[str | None]] = {}
+        for row, answer in gather_object(own):
+            answers.setdefault(row, []).append(answer)
+        found = {row: semantic_entropy(group).value for row, group in answers.items()}
+        order.update(found)
+        self._metrics["train"]["semantic_entropy"].append(sum(found.values()) / len(found))
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         if self.stage_plan is not None and "schedule" in self.args.stage_reset and self.lr_scheduler is None:
             self.lr_scheduler = staged_schedule(self.args, optimizer or self.optimizer, self.stage_plan.stage_steps)
         return super().create_scheduler(num_training_steps, optimizer)
 
-    # ---- the method's state (controllers, random draws) is part of a checkpoint
+    # ---- the state of the method (controllers, random draws) and of an online curriculum is part of a checkpoint
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            write_json(folder / _METHOD_STATE, self.method_state)
+            curriculum = self._order.state_dict() if isinstance(self._order, OnlineStages) else None
+            write_json(folder / _STATE, {"method": self.method_state, "curriculum": curriculum})
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None and (Path(checkpoint) / _METHOD_STATE).is_file():
-            self.method_state = json.loads((Path(checkpoint) / _METHOD_STATE).read_text(encoding="utf-8"))
+        if checkpoint is not None and (Path(checkpoint) / _STATE).is_file():
+            state = json.loads((Path(checkpoint) / _STATE).read_text(encoding="utf-8"))
+            self.method_state = state["method"]
+            if isinstance(self._order, OnlineStages):
+                self._order.load_state_dict(state["curriculum"])
 
     # ---- metrics
 
@@ -327,7 +352,14 @@ def _plan_stages(args: SENTConfig, dataset: Any) -> StagePlan | None:
     return plan
 
 
-def _check(args: SENTConfig, method: Method, model: str | PreTrainedModel, model_id: str, peft_config: Any) -> None:
+def _online(plan: StagePlan, method: Method, dataset: Any) -> tuple[OnlineStages, Any]:
+    """The order that follows the rollouts, and the data set with the row numbers that it needs."""
+    known = "semantic_entropy" in dataset.column_names
+    start = dataset["semantic_entropy"] if known else [0.0] * len(dataset)
+    return OnlineStages(plan.sampler, start, getattr(method, "smoothing", 1.0)), dataset.add_column(_ROW, list(range(len(dataset))))
+
+
+def _check(args: SENTConfig, method: Method, model: str | PreTrainedModel, model_id: str, peft_config: Any, staged: bool) -> None:
     """Refuse what cannot work, and warn of what has no effect."""
     adapters = peft_config is not None or hasattr(model, "peft_config")
     if method.needs_reference and not model_id and not adapters:
@@ -335,6 +367,8 @@ def _check(args: SENTConfig, method: Method, model: str | PreTrainedModel, model
             f"method {method.name!r} takes a KL to the reference policy, which TRL loads from the model's path, but this model has none;"
             " save it with save_pretrained and pass the folder"
         )
+    if method.online_curriculum and not staged:
+        raise UserError(f"method {method.name!r} orders the problems by stage, but the training set has no column 'stage'")
     if "reference" in args.stage_reset and (adapters or args.fsdp or args.deepspeed):
         raise UserError("stage_reset: 'reference' works with a whole reference model in each process: not with adapters, FSDP or DeepSpeed")
     if getattr(method, "anchor", None) == "old" and args.updates_per_rollout <= 1:
