@@ -24,7 +24,7 @@ from sent_rl.study.results import write_study
 
 # What a cell keeps of every training step.
 _KEPT_METRICS = ("step", "stage", "reward", "entropy", "kl", "kl_old", "frac_reward_zero_std", "share/low_entropy", "covariance/mean")
-_DIGITS = 6
+_DIGITS = 4
 
 
 def run_study(study: StudyConfig, source: str, folder: Path, jobs: int = 1) -> Path:
@@ -139,6 +139,6 @@ def _verdicts(evaluation: Path) -> dict[str, Any]:
 
 def _columns(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
     def short(value: Any) -> float | None:
-        return None if value is None else round(float(value), _DIGITS)
+        return None if value is None else float(f"{value:.{_DIGITS}g}")
 
     return {key: [short(m.get(key)) for m in metrics] for key in _KEPT_METRICS if any(m.get(key) is not None for m in metrics)}
