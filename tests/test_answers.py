@@ -18,6 +18,8 @@ from sent_rl.errors import UserError
         ("####", None),
         ("The sum is known.\nAnswer: 42", "42"),
         ("it takes 3 days and 1,250 dollars", "1,250"),
+        ("The answer is 5, so done.", "5"),
+        ("between 12,345 and 1,2", "2"),
         ("no idea", None),
         ("", None),
     ],
@@ -45,6 +47,9 @@ def test_strategies_are_tried_in_order() -> None:
         (r"\text{yes}", "yes"),
         ("+7", "007"),
         (r"\left( 1, 2 \right)", "(1,2)"),
+        ("**5**", "5"),
+        (r"\frac{x}{2}", "x/2"),
+        ("1,234,567.50", "1234567.5"),
     ],
 )
 def test_same(one: str, other: str) -> None:
@@ -52,7 +57,22 @@ def test_same(one: str, other: str) -> None:
     assert equivalent(other, one)
 
 
-@pytest.mark.parametrize(("one", "other"), [("1", "-1"), ("1/0", "1"), ("12", "1,2"), ("x", "y"), ("0.33", "1/3"), ("1", None)])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1", "-1"),
+        ("1/0", "1"),
+        ("12", "1,2"),
+        ("x", "y"),
+        ("0.33", "1/3"),
+        ("1", None),
+        (r"\frac{x+1}{2}", "x+1/2"),
+        (r"\frac{1}{x+1}", "1/x+1"),
+        ("3 1/2", "31/2"),
+        ("1 2", "12"),
+        ("(1,234)", "(1234)"),
+    ],
+)
 def test_different(one: str, other: str | None) -> None:
     assert not equivalent(one, other)
 

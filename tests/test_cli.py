@@ -6,8 +6,10 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import yaml
 from sent_rl import __version__, cli
 from sent_rl.config import load_config, recipe_names
 from sent_rl.files import read_facts, read_table
+from sent_rl.models import EMBEDDED
 
 SMALL = [
     "problems.train.count=48",
@@ -206,6 +209,13 @@ def lines(*rows: Any) -> str:
     return "problems.train=data.jsonl"
 
 
+def broken_model() -> str:
+    shutil.copytree(EMBEDDED, "broken")
+    weights = Path("broken/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    return "model.path=broken"
+
+
 MISTAKES: dict[str, tuple[Callable[[], list[str]], str]] = {
     "missing model": (lambda: ["model.path=./nowhere"], "./nowhere: no such model folder"),
     "model folder without a model": (lambda: [f"model.path={Path.cwd()}"], "no config.json"),
@@ -216,7 +226,7 @@ MISTAKES: dict[str, tuple[Callable[[], list[str]], str]] = {
     "missing data set": (lambda: ["problems.train=nope.jsonl"], "nope.jsonl: no such file"),
     "nan learning rate": (lambda: ["train.learning_rate=nan"], "train.learning_rate"),
     "more stages than problems": (lambda: ["stage.stages=100"], "100 stages, but there are only 48 problems"),
-    "step larger than a stage": (lambda: ["train.questions_per_step=30"], "a stage has only 24 problems"),
+    "step larger than a stage": (lambda: ["train.questions_per_step=30"], "a stage has 24 problems, fewer than the 30 of one batch"),
     "unknown method": (lambda: ["method=snet"], "unknown method 'snet'; did you mean 'sent'?"),
     "unknown option": (lambda: ["method.beta_hgih=1"], "did you mean 'beta_high'?"),
     "typo in a key": (lambda: ["train.lerning_rate=1"], "unknown key 'train.lerning_rate'; did you mean 'learning_rate'?"),
@@ -230,6 +240,12 @@ MISTAKES: dict[str, tuple[Callable[[], list[str]], str]] = {
     "k above samples": (lambda: ["evaluate.k=[8]"], "every k must lie between 1 and samples (4)"),
     "stop of two tokens": (lambda: ["model.stop=['12']"], "'12' is 2 tokens"),
     "template without a place": (lambda: ["prompting.template=hello"], "must hold {question} exactly once"),
+    "fewer steps than stages": (lambda: ["train.steps=1"], "1 rounds of batches are fewer than the 2 stages"),
+    "no chat template": (lambda: ["prompting.chat=true"], "has no chat template"),
+    "method that is no name": (lambda: ["method=3"], "a name, or a mapping"),
+    "method without a name": (lambda: ["method.name="], "missing or no text"),
+    "seed too large": (lambda: ["seed=4294967296"], "seed"),
+    "broken weights": (lambda: [broken_model()], "cannot be loaded"),
     "level that is not there": (lambda: ["problems.train.levels=[9]"], "levels go from 0 to 4"),
 }
 
@@ -264,6 +280,88 @@ def test_mistakes_on_the_command_line(sent: Sent, tmp_path: Path) -> None:
     assert "not YAML" in sent("run", "bad.yaml")[2]
     (tmp_path / "list.yaml").write_text("- 1\n")
     assert "a recipe is a mapping" in sent("run", "list.yaml")[2]
+
+
+def test_what_a_user_calls_things_is_not_interpreted(sent: Sent, tmp_path: Path) -> None:
+    """Neither YAML nor markup: names of files and options are taken as they are."""
+    data = tmp_path / "[v2] data #1: a.jsonl"
+    data.write_text("".join(json.dumps({"prompt": f"1+{i} [/INST] \u2028", "answer": "2"}, ensure_ascii=False) + "\n" for i in range(3)))
+    assert sent("score", data.name, "--out", "[s].parquet", "--samples", "2", "--set", "score.sampling.max_tokens=4")[0] == 0
+    assert len(read_table(tmp_path / "[s].parquet")) == 3
+    shutil.copytree(EMBEDDED, "2024-05-01")
+    code, out, err = sent(
+        "evaluate", "2024-05-01", str(tmp_path / "2024-05-01"), "--problems", data.name, "--out", "e", "--n", "2", "--k", "1,2"
+    )
+    assert code == 0, err
+    assert "2024-05-01" in out
+    assert "whole numbers" in sent("evaluate", "embedded", "--out", "f", "--k", "1;2")[2]
+
+
+def test_evaluation_stays_inside_its_folder(sent: Sent, tmp_path: Path) -> None:
+    shutil.copytree(EMBEDDED, "m")
+    for name in ("m.parts", "scores.parquet.parts"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("mine")
+    small_one = ["--n", "2", "--k", "1", "--set", "problems.test.count=2"]
+    assert sent("evaluate", str(tmp_path / "m"), "--out", "e", *small_one)[0] == 0
+    assert "was not made by sent" in sent("score", "arithmetic", "--set", "problems.train.count=2")[2]
+    assert all((tmp_path / name / "notes.txt").read_text() == "mine" for name in ("m.parts", "scores.parquet.parts"))
+    assert all(row["id"].startswith("arithmetic-test-") for row in read_table(tmp_path / "e" / "problems.parquet"))
+
+
+def test_held_out_problems_stay_held_out() -> None:
+    for settings in ([], ["problems.test.count=9"], ["problems.test=arithmetic"], ["problems.test={levels: [3]}"]):
+        assert load_config(None, settings).problems.test.split == "test"  # type: ignore[union-attr]
+    assert load_config(None, ["problems.test.split=train"]).problems.test.split == "train"  # type: ignore[union-attr]
+
+
+def test_a_mistake_does_not_claim_a_folder(demo: tuple[Path, str], sent: Sent, tmp_path: Path) -> None:
+    curriculum = str(demo[0] / "curriculum.parquet")
+    recipe = ["--recipe", "quickstart", *small()]
+    for wrong in (["--model", "./nowhere"], ["--set", "train.report_to=[nowhere]"], ["--set", "train.questions_per_step=40"]):
+        code, _, err = sent("train", curriculum, "--out", "t", *recipe, *wrong)
+        assert (code, err.count("\n")) == (2, 1), err
+        assert not (tmp_path / "t").exists()
+    code, _, err = sent("evaluate", "embedded", "nobody/nothing", "--out", "e", *recipe)
+    assert (code, err.count("\n")) == (2, 1), err
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_line_of_metrics_that_was_cut_short(demo: tuple[Path, str], sent: Sent, tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    shutil.copytree(demo[0], folder)
+    shutil.rmtree(folder / "training" / "final")
+    metrics = folder / "training" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text()[:-30])
+    shutil.rmtree(folder / "training" / "checkpoint-4")
+    assert sent("run", "quickstart", "--out", str(folder), *small())[0] == 0
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]
+
+
+def test_metrics_at_every_update(sent: Sent, demo: tuple[Path, str], tmp_path: Path) -> None:
+    """Two updates a rollout: the second has the rollout's reward and a KL to the old policy."""
+    more = ["--set", "train.updates_per_rollout=2", "--set", "train.steps=4", "--method", "grpo"]
+    assert sent("train", str(demo[0] / "curriculum.parquet"), "--out", "t", "--recipe", "quickstart", *small(), *more)[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "t" / "metrics.jsonl").read_text().splitlines()]
+    assert [m["step"] for m in lines] == [1, 2, 3, 4]
+    assert lines[0]["reward"] == lines[1]["reward"]
+    assert lines[0]["kl_old"] == pytest.approx(0, abs=1e-9)
+    assert lines[1]["kl_old"] > 0
+    assert {"covariance/mean", "covariance/top", "frac_reward_zero_std", "clip_ratio/region_mean"} <= set(lines[0])
+
+
+def test_interrupting_says_what_to_do(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sent_rl.cli", "score", "arithmetic", "--out", "s.parquet", "--set", "problems.train.count=1500"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.glob("s.parquet.parts/*.parquet")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from the last finished part" in err
+    assert "Traceback" not in err
 
 
 def test_listings(sent: Sent) -> None:

@@ -109,7 +109,12 @@ def test_sampler_walks_stage_after_stage() -> None:
 def test_sampler_shares_out_a_number_of_batches() -> None:
     stage = [0] * 30 + [1] * 10
     assert StageSampler(stage, 5, batches=8).batches == [6, 2]
-    assert StageSampler(stage, 5, batches=9, multiple_of=2).batches == [6, 2]
+    assert StageSampler(stage, 5, batches=9, multiple_of=2).batches == [8, 2]
+    assert StageSampler([0] * 95 + [1] * 5, 5, batches=3).batches == [2, 1]
+    assert StageSampler([3] * 5 + [7] * 5, 5).batches == [1, 1]  # numbers need not begin at 0
+    for bad in ([], ["0"] * 5, [0.0] * 5, [None] * 5):
+        with pytest.raises(ValueError, match="a whole number"):
+            StageSampler(bad, 5)  # type: ignore[arg-type]
     sampler = StageSampler(stage, 5, batches=20)
     assert sampler.batches == [15, 5]
     assert Counter(list(sampler)[:75]).most_common(1)[0][1] == 3  # 75 draws of 30 problems

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GPT2Config, GraniteConfig
 
 from sent_rl.models import EMBEDDED, ModelConfig, load
 from sent_rl.problems import Problem, arithmetic_problems
@@ -72,6 +72,32 @@ class Counting:
         if self.calls == self.fail_at:
             raise KeyboardInterrupt
         return [[Response(f"{prompt}{seed}{i}", 1, True, 0.5) for i in range(n)] for prompt in prompts]
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gemma2", "granite"])
+def test_likelihoods_of_other_heads_and_positions(architecture: str) -> None:
+    """Absolute positions under left padding, soft-capped logits, scaled logits: against one row at a time."""
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED, padding_side="left")
+    small = {"vocab_size": 20, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+    config = {
+        "gpt2": lambda: GPT2Config(vocab_size=20, n_embd=32, n_layer=1, n_head=2, eos_token_id=1),
+        "gemma2": lambda: Gemma2Config(**small, head_dim=16, intermediate_size=64, final_logit_softcapping=1.0, eos_token_id=1),
+        "granite": lambda: GraniteConfig(**small, intermediate_size=64, logits_scaling=8.0, eos_token_id=1),
+    }[architecture]()
+    model = AutoModelForCausalLM.from_config(config).float().eval()
+    model.generation_config.eos_token_id = 1
+    groups = TransformersEngine(model, tokenizer).sample(PROMPTS, 2, Sampling(max_tokens=6, batch_size=14), seed=0, logprobs=True)
+    for prompt, group in zip(PROMPTS, groups, strict=True):
+        for response in group:
+            ids = tokenizer(response.text).input_ids + [1] * response.finished
+            if len(ids) != response.tokens:
+                continue  # a special token that the text does not show
+            start = tokenizer(prompt).input_ids
+            with torch.no_grad():
+                log_probs = torch.log_softmax(model(torch.tensor([start + ids])).logits[0], -1)
+            mean = sum(log_probs[len(start) - 1 + t, token].item() for t, token in enumerate(ids)) / len(ids)
+            assert response.logprob == pytest.approx(mean, abs=1e-3)
 
 
 def gather(engine: Counting, folder: Path, seed: int = 0, model: str = "m") -> list[tuple[Problem, list[Response]]]:

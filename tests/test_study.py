@@ -86,6 +86,8 @@ def test_a_study_from_cells_to_page(tmp_path: Path) -> None:
         ({"seeds": []}, "seeds"),
         ({"seeds": [1, 1]}, "every seed once"),
         ({"arms": {}}, "arms"),
+        ({"seeds": [1, -2]}, "seed"),
+        ({"arms": {**TINY["arms"], "../../esc": {}}}, "becomes a folder"),
         ({"arms": {"grpo": {"method": "grop"}}}, "did you mean 'grpo'"),
         ({"arms": {"grpo": {"train.stepss": 1}}}, "did you mean 'steps'"),
         ({"arms": {"grpo": {"evaluate.samples": 8}}}, "changes 'evaluate', which all arms share"),

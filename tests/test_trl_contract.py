@@ -16,7 +16,7 @@ import pytest
 import reference_loop
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, TrlParser
 from trl_helpers import GROUP, LENGTH, QUESTIONS, logged, ours, settings, tasks, theirs, uneven_reward, weights
 
 from sent_rl.answers import equivalent, extract
@@ -389,6 +389,38 @@ def test_what_cannot_work_is_refused(tmp_path: Path) -> None:
         SENTConfig(str(tmp_path), learning_rate=float("nan"), bf16=False, use_cpu=True)
     with pytest.raises(UserError, match="fewer stages"):
         ours(tmp_path, tasks(6, stages=3))
+
+
+def test_the_command_line_parser_of_trl_takes_our_config(tmp_path: Path) -> None:
+    for text, name in (("grpo", "grpo"), ('{"name": "sent", "beta_high": 0.5}', "sent")):
+        arguments = ["--output_dir", str(tmp_path), "--use_cpu", "true", "--bf16", "false", "--method", text]
+        (args,) = TrlParser((SENTConfig,)).parse_args_and_config(arguments)
+        assert args.method["name"] == name
+    (args,) = TrlParser((SENTConfig,)).parse_args_and_config(["--output_dir", str(tmp_path), "--use_cpu", "true", "--bf16", "false"])
+    assert args.method == get("sent").model_dump()
+    with pytest.raises(UserError, match="not JSON"):
+        SENTConfig(str(tmp_path), method="{name: sent", bf16=False, use_cpu=True)
+
+
+def test_configurations_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="needs a SENTConfig"):
+        SENTTrainer(str(EMBEDDED), uneven_reward, GRPOConfig(str(tmp_path), bf16=False, use_cpu=True), tasks())
+    with pytest.raises(UserError, match="cannot be put in order"):
+        ours(tmp_path, tasks(24, stages=2).to_iterable_dataset())
+    with pytest.raises(UserError, match="a whole number"):
+        ours(tmp_path, tasks(24).add_column("stage", ["a"] * 24))
+    with pytest.warns(UserWarning, match="training takes 6"):
+        ours(tmp_path, tasks(24, stages=2), num_iterations=2, max_steps=5)
+
+
+def test_restarted_schedules_keep_their_floor(tmp_path: Path) -> None:
+    shape = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": 5e-5}, "learning_rate": 1e-4, "max_steps": 6}
+    trainer = ours(tmp_path, tasks(24, stages=2), stage_reset=["schedule"], **shape)
+    trainer.train()
+    rates = logged(trainer, "learning_rate")
+    assert rates[:3] == rates[3:]
+    assert all(5e-5 <= rate <= 1e-4 for rate in rates)
+    assert rates[0] > rates[1] > rates[2]
 
 
 def test_a_method_object_wins_over_the_config(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from sent_rl.errors import UserError, nearest
 # Numbers longer than this stay text: turning digits into a number takes time that grows with the square of their count.
 _LONGEST_NUMBER = 200
 
-_NUMBER = re.compile(r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?")
+_NUMBER = re.compile(r"-?(?:\d+(?:,\d{3})*(?!\d)(?:\.\d+)?|\.\d+)(?:/\d+)?")
 _PLAIN_NUMBER = re.compile(r"([+-]?)(\d+(?:\.\d*)?|\.\d+)(?:/(\d+))?")
 _FRACTION = re.compile(r"\\[dt]?frac\{(-?[^{}]+)\}\{([^{}]+)\}")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_WITH_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+_ATOM = re.compile(r"-?(?:[\d.]+|\\?[A-Za-z]+)")
 _WRAPPERS = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]*)\}")
-_NOISE = re.compile(r"\\left|\\right|\\[,!;: ]|\\\(|\\\)|\\\[|\\\]|\$|\s+")
+_NOISE = re.compile(r"\\left|\\right|\\[,!;: ]|\\\(|\\\)|\\\[|\\\]|\$|(?<!\d)\s+|\s+(?!\d)")  # a blank between two digits says something
 
 
 def _last_boxed(text: str) -> str | None:
@@ -77,6 +78,11 @@ def extract(text: str, strategies: Sequence[str] = DEFAULT_STRATEGIES) -> str | 
     return None
 
 
+def _grouped(part: str) -> str:
+    """Part of a fraction, in parentheses where it is more than a number or a letter."""
+    return part if _ATOM.fullmatch(part) else f"({part})"
+
+
 def canonical(answer: str) -> str:
     """One spelling for answers that plainly say the same: numbers become reduced fractions, TeX dressing and blanks go.
 
@@ -84,9 +90,10 @@ def canonical(answer: str) -> str:
     ('2001/2', '1/2', 'x+1')
     """
     text = _WRAPPERS.sub(r"\1", answer.replace("{,}", ","))
-    text = _NOISE.sub("", text).rstrip(".")
-    text = _THOUSANDS.sub("", text)
-    text = _FRACTION.sub(r"\1/\2", text)
+    text = _NOISE.sub("", text).strip("*").rstrip(".")
+    if _WITH_THOUSANDS.fullmatch(text):
+        text = text.replace(",", "")
+    text = _FRACTION.sub(lambda match: "/".join(map(_grouped, match.groups())), text)
     match = _PLAIN_NUMBER.fullmatch(text)
     if match is None or len(text) > _LONGEST_NUMBER:
         return text

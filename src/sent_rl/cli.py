@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sent_rl import __version__
 from sent_rl.console import console
 from sent_rl.errors import UserError
+
+if TYPE_CHECKING:
+    from sent_rl.config import RunConfig
 
 app = typer.Typer(
     name="sent",
@@ -31,10 +36,19 @@ Settings = Annotated[
 Model = Annotated[str | None, typer.Option("--model", help="The policy: embedded, smollm2, a folder or a Hub id (key model.path).")]
 
 
-def _settings(given: list[str] | None, **shortcuts: object) -> list[str]:
-    """The --set options, after those that have an option of their own (``a__b`` stands for a.b)."""
-    own = [f"{key.replace('__', '.')}={value}" for key, value in shortcuts.items() if value is not None]
-    return own + list(given or [])
+def _config(recipe: str | None, settings: list[str] | None, **options: object) -> RunConfig:
+    """The recipe with the options that stand for a key (``a__b`` for a.b), then with what --set says."""
+    from sent_rl.config import load_config
+
+    values = {key.replace("__", "."): value for key, value in options.items() if value is not None}
+    return load_config(recipe, settings or [], values)
+
+
+def _whole_numbers(text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--k {text}: whole numbers with commas between them, e.g. 1,8,32") from error
 
 
 def _refuse_existing(path: Path) -> None:
@@ -63,7 +77,7 @@ def run(
 
     config = load_config(recipe, settings or [])
     if dry_run:
-        console.print(yaml.safe_dump(dump_config(config), sort_keys=False), end="", markup=False)
+        console.print(yaml.safe_dump(dump_config(config), sort_keys=False), end="")
         return
     from sent_rl import pipeline
 
@@ -81,9 +95,8 @@ def score(
 ) -> None:
     """Sample the initial policy on every problem and measure semantic entropy and pass rate -> scores.parquet."""
     from sent_rl import pipeline
-    from sent_rl.config import load_config
 
-    config = load_config(recipe, _settings(settings, problems__train=problems, model__path=model, score__samples=samples))
+    config = _config(recipe, settings, problems__train=problems, model__path=model, score__samples=samples)
     _refuse_existing(out)
     pipeline.score(config, config.problems.train.load(), out)
 
@@ -99,9 +112,8 @@ def stage(
 ) -> None:
     """Sort scored problems by semantic entropy and cut them in stages -> curriculum.parquet."""
     from sent_rl import pipeline
-    from sent_rl.config import load_config
 
-    config = load_config(recipe, _settings(settings, stage__stages=stages, stage__order=order))
+    config = _config(recipe, settings, stage__stages=stages, stage__order=order)
     _refuse_existing(out)
     pipeline.stage(config, scores, out)
 
@@ -117,9 +129,8 @@ def train(
 ) -> None:
     """Train on a curriculum, stage after stage. The same command again resumes at the last checkpoint."""
     from sent_rl import pipeline
-    from sent_rl.config import load_config
 
-    config = load_config(recipe, _settings(settings, model__path=model, method=method))
+    config = _config(recipe, settings, model__path=model, method=method)
     console.print(f"trained model: {pipeline.train(config, curriculum, out)}")
 
 
@@ -137,16 +148,14 @@ def evaluate(
     import json
 
     from sent_rl import pipeline
-    from sent_rl.config import load_config
     from sent_rl.models import resolve_model
     from sent_rl.report import results_heading, results_lines
 
-    ks = None if k is None else f"[{k}]"
-    config = load_config(recipe, _settings(settings, problems__test=problems, evaluate__samples=n, evaluate__k=ks))
+    config = _config(recipe, settings, problems__test=problems, evaluate__samples=n, evaluate__k=_whole_numbers(k))
     names = {name: resolve_model(name) for name in models}
     pipeline.evaluate(config, names, config.problems.test.load(), out)
     found = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    console.print("\n".join([results_heading(found), *results_lines(found)]), markup=False)
+    console.print("\n".join([results_heading(found), *results_lines(found)]))
 
 
 @app.command()
@@ -189,10 +198,10 @@ def methods(name: Annotated[str | None, typer.Argument(help="Print this method's
     from sent_rl.methods import card, method_class, names
 
     if name is not None:
-        console.print(card(name), markup=False)
+        console.print(card(name))
         return
     for each in names():
-        console.print(f"{each:20} {method_class(each).card().splitlines()[0]}", markup=False)
+        console.print(f"{each:20} {method_class(each).card().splitlines()[0]}")
 
 
 @app.command()
@@ -202,9 +211,9 @@ def recipes() -> None:
     from sent_rl.study import load_study, study_names
 
     for name in recipe_names():
-        console.print(f"{name:20} {load_config(name).description}", markup=False)
+        console.print(f"{name:20} {load_config(name).description}")
     for name in study_names():
-        console.print(f"study {name:14} {load_study(name).description}", markup=False)
+        console.print(f"study {name:14} {load_study(name).description}")
 
 
 @app.command()
@@ -213,21 +222,32 @@ def doctor() -> None:
     from sent_rl.doctor import lines
 
     for line in lines():
-        console.print(line, markup=False)
+        console.print(line)
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C, by a name that the command-line library does not swallow."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise _Interrupted
 
 
 def main() -> None:
     """Entry point: a mistake of the user's is one line and exit code 2."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    before = signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except _Interrupted:
         print("interrupted; the same command goes on from the last finished part", file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from sent_rl.answers import DEFAULT_STRATEGIES, STRATEGIES
 from sent_rl.curriculum.entropy import Unparsed
 from sent_rl.curriculum.stages import Order
 from sent_rl.errors import UserError, nearest
+from sent_rl.files import read_text
 from sent_rl.methods import Method, get, resolve
 from sent_rl.models import ModelConfig
-from sent_rl.problems import Prompting, Source
+from sent_rl.problems import Prompting, Source, parse_source
 from sent_rl.problems.sources import Arithmetic, File, Gym, Hub
 from sent_rl.rollouts import Sampling
 
@@ -32,7 +33,14 @@ class Problems(_Section):
     """The questions to train on and, apart from them, those to test on."""
 
     train: Source = Field(default_factory=lambda: Arithmetic(), description="training problems")
-    test: Source = Field(default_factory=lambda: Arithmetic(split="test"), description="held-out problems")
+    test: Source = Field(default_factory=lambda: Arithmetic(split="test"), description="held-out problems; arithmetic: split test")
+
+    @field_validator("test", mode="before")
+    @classmethod
+    def _held_out(cls, value: Any) -> Any:
+        """Arithmetic to test on is of the split ``test`` unless it says otherwise."""
+        parsed = parse_source(value)
+        return {"split": "test", **parsed} if isinstance(parsed, dict) and parsed.get("kind") == "arithmetic" else parsed
 
 
 class Answers(_Section):
@@ -115,7 +123,9 @@ class Evaluate(_Section):
 
 def _method(value: Any) -> Method:
     """A method from its name or from a mapping, where the name may be left out; errors are the method's own."""
-    return resolve({"name": _DEFAULT_METHOD, **value} if isinstance(value, Mapping) else value)
+    if isinstance(value, Mapping):
+        return resolve({"name": _DEFAULT_METHOD, **value})
+    return resolve(value)
 
 
 class RunConfig(_Section):
@@ -123,7 +133,7 @@ class RunConfig(_Section):
 
     name: str = Field("run", description="names the run directory", pattern=r"^[\w.-]+$")
     description: str = Field("", description="what this recipe is for")
-    seed: int = Field(0, ge=0, description="of sampling, order and training")
+    seed: int = Field(0, ge=0, lt=2**32, description="of sampling, order and training")
     model: ModelConfig = ModelConfig()
     problems: Problems = Problems()
     prompting: Prompting = Prompting()
@@ -141,13 +151,15 @@ def recipe_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_config(recipe: str | Path | None, settings: Sequence[str] = ()) -> RunConfig:
-    """A recipe by name or file, with ``key=value`` settings on top; None for the defaults.
+def load_config(recipe: str | Path | None, settings: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> RunConfig:
+    """A recipe by name or file, with ``values`` by dotted key and then ``key=value`` settings on top; None for the defaults.
 
     Raises:
         UserError: an unknown recipe, key or method, or a value that does not fit.
     """
     tree = {} if recipe is None else read_tree(str(recipe))
+    for key, value in (values or {}).items():
+        merge(tree, key, value)
     for setting in settings:
         _apply(tree, setting)
     return config_from_tree(tree, str(recipe or "settings"))
@@ -173,7 +185,7 @@ def read_tree(recipe: str) -> dict[str, Any]:
     elif path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise UserError(f"{recipe}: no such recipe file")
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     else:
         raise UserError(f"unknown recipe {recipe!r}; {nearest(recipe, recipe_names())}, or the path of a .yaml file")
     try:
@@ -219,8 +231,6 @@ def _number(value: Any) -> Any:
 
 
 def _as_mapping(key: str, value: Any) -> dict[str, Any]:
-    from sent_rl.problems import parse_source
-
     parsed = parse_source(value)
     if key in ("train", "test") and isinstance(parsed, dict):
         return dict(parsed)

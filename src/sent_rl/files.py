@@ -21,6 +21,11 @@ _FACTS = b"sent_rl"
 _NO_ROOM = 64 * 1024
 
 
+def partial_path(path: Path) -> Path:
+    """Where :func:`atomic` has a file or folder written before it is renamed."""
+    return path.with_name(f".{path.name}.partial")
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path``, a file's or a folder's, and renames it to ``path`` on success.
@@ -30,7 +35,7 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full, or ``path`` cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_path(path)
     _remove(partial)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +116,39 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
     return rows
 
 
+def read_text(path: Path) -> str:
+    """A text file.
+
+    Raises:
+        UserError: it cannot be read as UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """A file of JSON lines that is appended to; none where there is no such file. A last line that was cut short does not count."""
+    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    whole = lines[:-1]  # what stands behind the last line break was not finished
+    return [json.loads(line) for line in whole]
+
+
+def check_claim(folder: Path, name: str, identity: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> bool:
+    """Whether :func:`claim` would find ``folder`` claimed already; raises as it would, and writes nothing."""
+    path = folder / name
+    if path.is_file():
+        written = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        different = first_difference({key: value for key, value in written.items() if key not in (facts or {})}, identity)
+        if different:
+            raise UserError(f"{folder}: holds another run, whose {different}; choose another directory or remove this one")
+        return True
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: exists and is not a run of this kind (no {name} in it); choose another directory")
+    return False
+
+
 def claim(folder: Path, name: str, identity: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> None:
     """Make ``folder`` the place of one run, written down in its file ``name`` (YAML); a second claim with the same identity is welcome.
 
@@ -119,16 +157,8 @@ def claim(folder: Path, name: str, identity: Mapping[str, Any], facts: Mapping[s
     Raises:
         UserError: the folder holds another run, or other things.
     """
-    path = folder / name
-    if path.is_file():
-        written = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        different = first_difference({key: value for key, value in written.items() if key not in (facts or {})}, identity)
-        if different:
-            raise UserError(f"{folder}: holds another run, whose {different}; choose another directory or remove this one")
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: exists and is not a run of this kind (no {name} in it); choose another directory")
-    write_text(path, yaml.safe_dump({**identity, **(facts or {})}, sort_keys=False, allow_unicode=True))
+    if not check_claim(folder, name, identity, facts):
+        write_text(folder / name, yaml.safe_dump({**identity, **(facts or {})}, sort_keys=False, allow_unicode=True))
 
 
 def first_difference(old: Any, new: Any, key: str = "") -> str | None:

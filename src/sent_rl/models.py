@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -49,19 +50,40 @@ def resolve_model(path: str) -> str:
     return path
 
 
-def load_tokenizer(config: ModelConfig, path: str | None = None) -> PreTrainedTokenizerBase:
+def model_identity(config: ModelConfig, path: str | None = None) -> list[Any]:
+    """What tells one policy from another without reading its weights: configuration, place, and the files' sizes and times."""
+    name = path or resolve_model(config.path)
+    files = sorted(Path(name).glob("*.safetensors")) if Path(name).is_dir() else []
+    return [
+        config.model_dump(),
+        str(Path(name).resolve()) if files else name,
+        [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files],
+    ]
+
+
+def load_tokenizer(config: ModelConfig, path: str | None = None, chat: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer of :func:`load`.
 
+    Args:
+        chat: whether it has to have a chat template.
+
     Raises:
-        UserError: it cannot be loaded, has no end-of-text token, or a stop token is not one token.
+        UserError: it cannot be loaded, has no end-of-text token or no chat template, or a stop token is not one token.
     """
+    import transformers.utils.logging
     from transformers import AutoTokenizer
 
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     name = path or resolve_model(config.path)
+    _check_files(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
     except (OSError, ValueError) as error:
         raise _not_loaded(name, error) from error
+    if chat and tokenizer.chat_template is None:
+        raise UserError(f"prompting.chat: the tokenizer of {name!r} has no chat template; set prompting.chat=false and a template of yours")
     if tokenizer.eos_token_id is None:
         raise UserError(f"model.path: the tokenizer of {name!r} has no end-of-text token, so no response could end")
     for text in config.stop:
@@ -80,23 +102,33 @@ def load(config: ModelConfig, path: str | None = None) -> tuple[PreTrainedModel,
         UserError: as :func:`load_tokenizer`, or the model cannot be loaded.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
     tokenizer = load_tokenizer(config, path)
     name = path or resolve_model(config.path)
     try:
         dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
         model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _not_loaded(name, error) from error
     declared = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *([declared] if isinstance(declared, int) else declared or [])}
     ends |= {tokenizer(text, add_special_tokens=False).input_ids[0] for text in config.stop}
     model.generation_config.eos_token_id = sorted(ends)
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+
+
+def _check_files(name: str) -> None:
+    """Reads the headers of a folder's weights: a file that was cut short is found before anything is begun with it."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(Path(name).glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise _not_loaded(str(file), error) from error
 
 
 def _not_loaded(name: str, error: Exception) -> UserError:

@@ -12,11 +12,11 @@ from typing import Any
 
 from sent_rl.config import RunConfig, dump_config
 from sent_rl.console import console, progress, step_line
-from sent_rl.curriculum import CURRICULUM, SCORES, score_rows, stage_facts, stage_rows
+from sent_rl.curriculum import CURRICULUM, SCORES, equal_sizes, score_rows, stage_facts, stage_rows
 from sent_rl.errors import UserError
 from sent_rl.evaluation import SAMPLES, results, sample_rows
 from sent_rl.files import claim, read_table, write_json, write_table
-from sent_rl.models import load, load_tokenizer
+from sent_rl.models import load, load_tokenizer, model_identity
 from sent_rl.problems import PROBLEMS, Problem, problem_row
 from sent_rl.report import summary, write_report
 from sent_rl.rollouts import collect
@@ -57,6 +57,7 @@ def claim_run(config: RunConfig, folder: Path) -> None:
 def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
     """Sample the initial policy and write the problems with their semantic entropies to ``out`` (SCORES)."""
     section = config.score
+    load_tokenizer(config.model, chat=config.prompting.chat)
     model, tokenizer = load(config.model)
     from sent_rl.rollouts.transformers import TransformersEngine
 
@@ -70,7 +71,7 @@ def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
             section.sampling,
             config.seed,
             parts,
-            model=config.model.path,
+            model=model_identity(config.model),
             logprobs=section.weights == "likelihood",
             advance=advance,
         )
@@ -118,6 +119,8 @@ def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequ
     prompts = [config.prompting.render(p) for p in problems]
     settings = {key: dump_config(config)[key] for key in ("seed", "model", "prompting", "answers", "evaluate")}
     asked = hashlib.sha256(json.dumps([[p.id, p.answer] for p in problems]).encode()).hexdigest()
+    for path in models.values():  # before anything is written
+        load_tokenizer(config.model, path, chat=config.prompting.chat)
     paths = {name: path if path is None or not Path(path).exists() else str(Path(path).resolve()) for name, path in models.items()}
     claim(folder, "evaluation.yaml", {**settings, "models": paths, "problems": asked})
     if (folder / "results.json").is_file():
@@ -125,7 +128,7 @@ def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequ
     from sent_rl.rollouts.transformers import TransformersEngine
 
     rows: list[dict[str, Any]] = []
-    for name, path in models.items():
+    for number, (name, path) in enumerate(models.items()):
         model, tokenizer = load(config.model, path)
         with progress(f"evaluate {name}", len(problems)) as advance:
             sampled = collect(
@@ -135,16 +138,16 @@ def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequ
                 section.samples,
                 section.sampling,
                 config.seed,
-                folder / f"{name}.parts",
-                model=path or config.model.path,
+                folder / f"model-{number}.parts",
+                model=model_identity(config.model, path),
                 advance=advance,
             )
             rows += sample_rows(name, sampled, config.answers.extract)
     write_table(folder / "problems.parquet", [problem_row(p) for p in problems], PROBLEMS)
     write_table(folder / "samples.parquet", rows, SAMPLES)
     write_json(folder / "results.json", results(rows, section.k))
-    for name in models:
-        shutil.rmtree(folder / f"{name}.parts", ignore_errors=True)
+    for number in range(len(models)):
+        shutil.rmtree(folder / f"model-{number}.parts", ignore_errors=True)
 
 
 def check(config: RunConfig, folder: Path, train_problems: Sequence[Problem], test_problems: Sequence[Problem]) -> None:
@@ -153,23 +156,15 @@ def check(config: RunConfig, folder: Path, train_problems: Sequence[Problem], te
     Raises:
         UserError: stages or steps that don't fit the problems, a model that isn't there, or settings that TRL does not accept.
     """
-    _check_sizes(config, train_problems)
-    load_tokenizer(config.model)
+    load_tokenizer(config.model, chat=config.prompting.chat)
     if not (folder / "training" / "final").is_dir():
         from sent_rl.trainers.trl.run import training_arguments
+        from sent_rl.trainers.trl.stages import StagePlan
 
-        training_arguments(config, folder / "training")
+        arguments = training_arguments(config, folder / "training")
+        if config.stage.thresholds is None:
+            sizes = equal_sizes(len(train_problems), config.stage.stages)
+            StagePlan([stage for stage, size in enumerate(sizes) for _ in range(size)], arguments)
     both = {p.prompt for p in train_problems} & {p.prompt for p in test_problems}
     if both:
         console.print(f"warning: {len(both)} of the test problems are also training problems, e.g. {min(both)[:60]!r}")
-
-
-def _check_sizes(config: RunConfig, problems: Sequence[Problem]) -> None:
-    if config.stage.thresholds is None and config.stage.stages > len(problems):
-        raise UserError(f"stage.stages: {config.stage.stages} stages, but there are only {len(problems)} problems")
-    smallest = len(problems) // config.stage.stages
-    if config.stage.thresholds is None and smallest < config.train.questions_per_step:
-        raise UserError(
-            f"train.questions_per_step: {config.train.questions_per_step}, but a stage has only {smallest} problems;"
-            " use fewer stages, more problems or a smaller step"
-        )

@@ -4,7 +4,7 @@ from sent_rl.curriculum.entropy import SemanticEntropy, semantic_entropy
 from sent_rl.curriculum.online import OnlineStages
 from sent_rl.curriculum.sampler import StageSampler
 from sent_rl.curriculum.scoring import CURRICULUM, SCORES, score_rows, stage_facts, stage_rows
-from sent_rl.curriculum.stages import Stages, make_stages
+from sent_rl.curriculum.stages import Stages, equal_sizes, make_stages
 
 __all__ = [
     "CURRICULUM",
@@ -13,6 +13,7 @@ __all__ = [
     "SemanticEntropy",
     "StageSampler",
     "Stages",
+    "equal_sizes",
     "make_stages",
     "score_rows",
     "semantic_entropy",

@@ -16,15 +16,16 @@ class StageSampler:
     is a cursor.
 
     Args:
-        stage: (N,) the stage of each problem, numbered from 0 without gaps.
+        stage: (N,) the stage of each problem; stages follow each other in the order of their numbers.
         batch_size: problems a batch.
         passes: how often every stage is gone through, where ``batches`` is not given.
         batches: how many batches in all; a stage gets a share in proportion to its size, at least one, and repeats its problems as
             often as that takes.
-        multiple_of: each stage's number of batches is a multiple of this (rounded down, but at least one multiple).
+        multiple_of: each stage's number of batches is a multiple of this: ``passes`` are rounded down to one, but to one at least, and
+            ``batches`` are rounded up in all.
 
     Raises:
-        ValueError: a stage smaller than one batch, or fewer batches than stages.
+        ValueError: a stage that is no whole number, or smaller than one batch, or fewer batches than stages.
     """
 
     def __init__(
@@ -37,23 +38,32 @@ class StageSampler:
         multiple_of: int = 1,
         seed: int = 0,
     ) -> None:
-        self.members = [[i for i, s in enumerate(stage) if s == number] for number in range(max(stage) + 1)]
+        if not stage or any(isinstance(s, bool) or not isinstance(s, int) for s in stage):
+            raise ValueError("every problem needs a stage, a whole number")
+        self.members = [[i for i, s in enumerate(stage) if s == number] for number in sorted(set(stage))]
         self.batch_size = batch_size
         self.seed = seed
         self.position = 0
         smallest = min(len(members) for members in self.members)
         if smallest < batch_size:
             raise ValueError(f"a stage has {smallest} problems, fewer than the {batch_size} of one batch")
-        wanted = [len(members) * passes // batch_size for members in self.members] if batches is None else self._shares(batches)
-        self.batches = [max(1, w // multiple_of) * multiple_of for w in wanted]
+        if batches is None:
+            units = [max(1, len(members) * passes // batch_size // multiple_of) for members in self.members]
+        else:
+            units = self._shares(-(-batches // multiple_of))
+        self.batches = [multiple_of * u for u in units]
 
-    def _shares(self, batches: int) -> list[int]:
-        """``batches`` split in proportion to the stages' sizes: running totals are rounded, so that the sum is exact."""
-        if batches < len(self.members):
-            raise ValueError(f"{batches} batches are fewer than the {len(self.members)} stages")
+    def _shares(self, count: int) -> list[int]:
+        """``count`` split in proportion to the stages' sizes: running totals are rounded, so that the sum is exact; none gets nothing."""
+        if count < len(self.members):
+            raise ValueError(f"{count} rounds of batches are fewer than the {len(self.members)} stages")
         total = sum(map(len, self.members))
-        ends = [0, *(round(batches * done / total) for done in accumulate(map(len, self.members)))]
-        return [end - start for start, end in pairwise(ends)]
+        ends = [0, *(round(count * done / total) for done in accumulate(map(len, self.members)))]
+        shares = [end - start for start, end in pairwise(ends)]
+        while 0 in shares:
+            shares[shares.index(max(shares))] -= 1
+            shares[shares.index(0)] += 1
+        return shares
 
     def stage_of_batch(self, batch: int) -> int:
         """The stage that the batch of this number belongs to."""

@@ -64,7 +64,7 @@ def make_stages(
         ranked.reverse()
     elif order == "random":
         random.Random(seed).shuffle(ranked)
-    sizes = _equal_sizes(count, stages) if thresholds is None else _threshold_sizes(entropies, thresholds, order)
+    sizes = equal_sizes(count, stages) if thresholds is None else _threshold_sizes(entropies, thresholds, order)
     stage = [0] * count
     starts = [sum(sizes[:s]) for s in range(len(sizes) + 1)]
     for s in range(len(sizes)):
@@ -75,7 +75,12 @@ def make_stages(
     return Stages(ranked, stage, sum(repeats[e] > 1 for e in entropies) / count, tied_cuts)
 
 
-def _equal_sizes(count: int, stages: int) -> list[int]:
+def equal_sizes(count: int, stages: int) -> list[int]:
+    """Sizes of ``stages`` parts of ``count`` problems that differ by one at most.
+
+    Raises:
+        UserError: more stages than problems.
+    """
     if stages < 1:
         raise UserError(f"stage.stages: {stages}; at least 1")
     if stages > count:

@@ -76,9 +76,11 @@ def resolve(method: str | Mapping[str, Any] | Method) -> Method:
     """A method from a name, from ``{"name": ..., option: ...}``, or as it is."""
     if isinstance(method, Method):
         return method
-    options: dict[str, Any] = {"name": method} if isinstance(method, str) else dict(method)
-    if "name" not in options:
-        raise UserError("method.name: missing; it says which method, e.g. 'sent'")
+    if not isinstance(method, str | Mapping):
+        raise UserError(f"method: {method!r}; a name, or a mapping with a name and options")
+    options: dict[str, Any] = {"name": method} if isinstance(method, str) else {str(key): value for key, value in method.items()}
+    if not isinstance(options.get("name"), str):
+        raise UserError("method.name: missing or no text; it says which method, e.g. 'sent'")
     return get(**options)
 
 

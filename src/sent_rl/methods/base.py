@@ -97,9 +97,6 @@ class Method(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    needs_stats: ClassVar[bool] = True
-    """Whether ``treat`` reads log-probs and entropies, which may cost a forward pass."""
-
     online_curriculum: ClassVar[bool] = False
     """Whether the order of the problems follows the semantic entropy of the training rollouts."""
 
@@ -122,6 +119,11 @@ class Method(BaseModel, ABC):
         """
         scope: Scope = getattr(self, "scope", "step")
         return scope
+
+    @property
+    def needs_stats(self) -> bool:
+        """Whether ``treat`` reads log-probs and entropies, which may cost a forward pass."""
+        return True
 
     @property
     def needs_reference(self) -> bool:

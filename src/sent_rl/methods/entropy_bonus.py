@@ -34,6 +34,10 @@ class EntropyBonus(Method):
     coef_min: float = Field(0.0, ge=0, description="lower bound of the controlled coefficient")
     coef_max: float = Field(5e-3, ge=0, description="upper bound of the controlled coefficient")
 
+    @property
+    def needs_stats(self) -> bool:
+        return self.adaptive
+
     def treat(self, rollouts: Rollouts, state: State | None = None) -> Treatment:
         coef, new_state = self.coef, dict[str, float]()
         if self.adaptive:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -21,15 +21,18 @@ class Grpo(Method):
     advantages are the trainer's (TRL: epsilon, loss_type, scale_rewards).
 
     Deviations: the paper's estimator is plain k3; here the ratio pi / pi_old multiplies it (TRL's `use_bias_correction_kl`), which makes
-    its gradient that of KL(pi || pi_ref). `kl_importance: false` gives the paper's.
+    its gradient that of KL(pi || pi_ref). `kl_importance: false` gives the paper's. The ratio is the token's, also where the surrogate's is
+    the sequence's (TRL's `importance_sampling_level`).
     """
-
-    needs_stats: ClassVar[bool] = False
 
     name: Literal["grpo"] = "grpo"
     beta: float = Field(0.0, ge=0, description="KL coefficient of every token")
     kl_estimator: Estimator = Field("k3", description="k1, k2, k3 or abs")
     kl_importance: bool = Field(True, description="multiply the estimate by pi / pi_old")
+
+    @property
+    def needs_stats(self) -> bool:
+        return False
 
     @property
     def needs_reference(self) -> bool:

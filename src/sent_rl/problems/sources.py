@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from sent_rl.errors import UserError
-from sent_rl.files import read_table
+from sent_rl.files import read_table, read_text
 from sent_rl.problems.arithmetic import Split, arithmetic_problems
 from sent_rl.problems.problem import Problem
 
@@ -84,9 +84,10 @@ class Hub(_Source):
     count: int | None = Field(None, ge=1, description="only the first so many rows")
 
     def load(self) -> list[Problem]:
-        from datasets import load_dataset
+        from datasets import load_dataset, logging
         from datasets.exceptions import DatasetNotFoundError
 
+        logging.set_verbosity_error()  # the one line below says what there is to say
         try:
             data = load_dataset(self.dataset, self.config, split=self.split)
         except (DatasetNotFoundError, ValueError, OSError) as error:
@@ -124,17 +125,14 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path}: no such file")
     if path.suffix == ".parquet":
         return read_table(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    text = read_text(path)
     if path.suffix == ".json" and text.lstrip().startswith("["):
         try:
             rows: list[Any] = json.loads(text)
         except json.JSONDecodeError as error:
             raise UserError(f"{path}: not JSON ({error})") from error
     else:
-        rows = [_parse_line(path, number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        rows = [_parse_line(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise UserError(f"{path}: row {number} is not an object with named fields")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sent_rl.evaluation import Estimate
+from sent_rl.files import read_json_lines
 
 
 def summary(folder: Path) -> list[str]:
@@ -50,9 +51,7 @@ def distinct_metrics(found: Mapping[str, Any]) -> list[str]:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl; none where there is no such file."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return read_json_lines(path)
 
 
 def entropy_ends(metrics: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

@@ -8,9 +8,11 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from sent_rl.errors import UserError
 from sent_rl.files import read_table, write_table, write_text
 from sent_rl.problems import Problem
 from sent_rl.rollouts.engine import Engine, Prompt, Response, Sampling
@@ -27,7 +29,7 @@ def collect(
     seed: int,
     folder: Path,
     *,
-    model: str,
+    model: Any,
     logprobs: bool = False,
     advance: Callable[[int], None] = lambda problems: None,
 ) -> Iterator[tuple[Problem, list[Response]]]:
@@ -37,8 +39,11 @@ def collect(
     reads what is there and draws the rest, with the same result as one call. Parts of another model, problem set or setting are thrown
     away. Only one part is in memory at a time. The caller removes ``folder`` when it has stored its results.
 
+    Raises:
+        UserError: ``folder`` holds something else.
+
     Args:
-        model: what tells this policy from another, e.g. its path.
+        model: what tells this policy from another, as JSON; see ``models.model_identity``.
         advance: called with the number of problems of every finished part.
     """
     per_part = max(1, sampling.batch_size // n)
@@ -46,6 +51,8 @@ def collect(
     fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     stamp = folder / "fingerprint"
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != fingerprint:
+        if folder.exists() and not stamp.is_file():
+            raise UserError(f"{folder}: is in the way of unfinished samples and was not made by sent; move it or choose another output")
         shutil.rmtree(folder, ignore_errors=True)
         write_text(stamp, fingerprint)
     for number, start in enumerate(range(0, len(problems), per_part)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from sent_rl.rollouts.engine import Prompt, Response, Sampling
 from sent_rl.tokens import token_stats
+
+# What some architectures do to their logits (Gemma 2, Granite, Cohere, MiniCPM and others), by the name in their configuration.
+_HEAD_OPTIONS = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier", "dim_model_base")
 
 
 class TransformersEngine:
@@ -70,10 +74,24 @@ class TransformersEngine:
         ]
 
     def _mean_logps(self, sequences: Tensor, prompt_attention: Tensor, mask: Tensor) -> Tensor:
-        """(b,) mean log-prob of the written tokens, from one forward pass over prompt and response."""
+        """(b,) mean log-prob of the written tokens at temperature 1, from a forward pass over prompt and response."""
         attention = torch.cat([prompt_attention, mask.to(prompt_attention.dtype)], dim=1)
-        hidden = self.model.base_model(input_ids=sequences, attention_mask=attention).last_hidden_state
+        inputs = {"input_ids": sequences, "attention_mask": attention}
+        if "position_ids" in inspect.signature(self.model.forward).parameters:  # rows are padded on the left
+            inputs["position_ids"] = (attention.cumsum(1) - 1).clamp(min=0)
         keep = mask.size(1)
-        head = self.model.get_output_embeddings()
-        stats = token_stats(hidden[:, -keep - 1 : -1], head.weight, sequences[:, -keep:], bias=getattr(head, "bias", None))
-        return (stats.logps * mask).sum(1) / mask.sum(1)
+        labels = sequences[:, -keep:]
+        if self._has_plain_head():
+            hidden = self.model.base_model(**inputs).last_hidden_state[:, -keep - 1 : -1]
+            head = self.model.get_output_embeddings()
+            logps = token_stats(hidden, head.weight, labels, bias=getattr(head, "bias", None)).logps
+        else:
+            rows = [{key: value[i : i + 1] for key, value in inputs.items()} for i in range(len(labels))]
+            logits = (self.model(**row).logits[:, -keep - 1 : -1].float() for row in rows)
+            logps = torch.cat([z.log_softmax(-1).gather(-1, y[None, :, None])[..., 0] for z, y in zip(logits, labels, strict=True)])
+        return (logps * mask).sum(1) / mask.sum(1)
+
+    def _has_plain_head(self) -> bool:
+        """Whether logits are just the last hidden state times the output embedding, without scaling or soft-capping."""
+        config = self.model.config.get_text_config()
+        return all(getattr(config, name, None) in (None, 1, 1.0) for name in _HEAD_OPTIONS)

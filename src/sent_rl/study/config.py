@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sent_rl.config import RunConfig, config_from_tree, dump_config, merge, read_tree
 from sent_rl.errors import UserError, nearest
+from sent_rl.files import read_text
 
 _SHARED = ("model", "problems", "prompting", "answers", "score", "evaluate")
 
@@ -35,6 +37,9 @@ class StudyConfig(BaseModel):
         for name in (self.baseline, *self.hidden):
             if name not in self.arms:
                 raise ValueError(f"{name!r} is no arm; {nearest(name, self.arms)}")
+        for name in self.arms:
+            if not re.fullmatch(r"\w[\w.+-]*", name):
+                raise ValueError(f"{name!r}: an arm's name becomes a folder; use letters, digits, . + - _")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds: every seed once")
         return self
@@ -85,7 +90,7 @@ def load_study(study: str, seeds: Sequence[int] | None = None) -> StudyConfig:
     if study in study_names():
         text = (resources.files("sent_rl") / "recipes" / "studies" / f"{study}.yaml").read_text(encoding="utf-8")
     elif path.suffix in (".yaml", ".yml") and path.is_file():
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     else:
         raise UserError(f"unknown study {study!r}; {nearest(study, study_names())}, or the path of a .yaml file")
     try:
@@ -96,6 +101,6 @@ def load_study(study: str, seeds: Sequence[int] | None = None) -> StudyConfig:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{study}: {'.'.join(map(str, first['loc']))} {first['msg']}") from error
-    for arm in config.arms:
-        config.cell(arm, config.seeds[0])
+    for arm, seed in config.cells():
+        config.cell(arm, seed)
     return config

@@ -118,7 +118,7 @@ def _tables(study: Study) -> dict[str, list[list[str]]]:
         values = (_with_interval(study.scores[m][arm]) for m in metrics)
         main.append([arm, str(len(cells)), *values, f"{ends[0]:.3f}", f"{ends[1]:.3f}"])
     tables = {"Share of right answers, per cent, with 95 % intervals (seeds and questions resampled)": main}
-    for metric in (metrics[0], metrics[-1]):
+    for metric in dict.fromkeys((metrics[0], metrics[-1])):
         for other in (study.config.baseline, None):
             against = study.against(metric, other)
             name = f"to {other}" if other else "to the best other arm"
@@ -143,14 +143,13 @@ def _ends(series: Sequence[float]) -> tuple[float, float]:
 
 def _plots(study: Study) -> dict[str, str]:
     """File name -> SVG."""
-    plots = {}
+    plots, metrics = {}, list(study.scores)
     for key, label in _CURVES.items():
         series = {arm: [c["metrics"][key] for c in cells if key in c["metrics"]] for arm, cells in study.cells.items()}
         series = {arm: runs for arm, runs in series.items() if runs}
         if series:
             plots[key] = spread_curves(series, label)
-    first, *_, last = study.scores
-    for metric in (first, last):
+    for metric in dict.fromkeys((metrics[0], metrics[-1])):
         against = study.against(metric, study.config.baseline)
         if against:
             name = f"{metric.replace('@', '_at_')}_to_{study.config.baseline}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ class SENTConfig(GRPOConfig):
     """Everything that TRL's ``GRPOConfig`` takes, with the same defaults, plus:
 
     Args:
-        method: a name (``"sent"``), or ``{"name": "sent", "beta_high": 0.2, ...}``; see :func:`sent_rl.methods.names`.
+        method: a name (``"sent"``), or ``{"name": "sent", "beta_high": 0.2, ...}``, or that as JSON; see :func:`sent_rl.methods.names`.
         stage_reset: what every stage after the first starts anew: any of ``optimizer`` (its moments), ``schedule`` (warm-up and decay of
             the learning rate) and ``reference`` (becomes the policy as it stands). The default resets nothing: one continuous run, the
             KL always to the initial policy. All three together are what SENT's authors did by starting a new run a stage.
@@ -37,7 +38,8 @@ class SENTConfig(GRPOConfig):
         UserError: an unknown method or option, an unknown ``stage_reset``, or a learning rate that is not a number.
     """
 
-    method: str | dict[str, Any] = field(default="sent", metadata={"help": "Method name, or a mapping with name and options."})
+    # In this order and with None, the command-line parser of transformers takes it as text.
+    method: dict[str, Any] | str | None = field(default="sent", metadata={"help": "Method name, or JSON with name and options."})
     stage_reset: list[str] = field(
         default_factory=list, metadata={"help": "What each stage after the first resets: optimizer, schedule, reference."}
     )
@@ -48,7 +50,12 @@ class SENTConfig(GRPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.method = resolve(self.method).model_dump()
+        if isinstance(self.method, str) and self.method.lstrip().startswith("{"):
+            try:
+                self.method = json.loads(self.method)
+            except json.JSONDecodeError as error:
+                raise UserError(f"method: not JSON ({error})") from error
+        self.method = resolve(self.method or "sent").model_dump()
         for name in self.stage_reset:
             if name not in STAGE_RESETS:
                 raise UserError(f"stage_reset: {name!r}; {nearest(name, STAGE_RESETS)}")

@@ -7,22 +7,24 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sent_rl.answers import equivalent, extract
 from sent_rl.config import RunConfig, dump_config
 from sent_rl.errors import UserError, nearest
-from sent_rl.files import atomic, claim, write_error, write_text
+from sent_rl.files import atomic, check_claim, claim, partial_path, read_json_lines, write_error, write_text
 from sent_rl.models import load
 from sent_rl.problems import Problem
 from sent_rl.trainers.trl.config import SENTConfig
-from sent_rl.trainers.trl.trainer import SENTTrainer
+from sent_rl.trainers.trl.trainer import STATE_FILE, SENTTrainer
 
 OnStep = Callable[[Mapping[str, Any], int], None]
 """Called after every step with its metrics and the number of steps of the whole run."""
@@ -41,22 +43,17 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
     Raises:
         UserError: ``folder`` holds another run, a setting does not fit, or the disk is full.
     """
-    arguments = training_arguments(config, folder)  # first: a wrong setting must not leave a folder behind
-    claim(folder, "train.yaml", _identity(config, curriculum))
-    final = folder / "final"
-    if final.is_dir():
+    arguments = training_arguments(config, folder)
+    identity, final, processes = _identity(config, curriculum), folder / "final", PartialState()
+    if check_claim(folder, "train.yaml", identity) and final.is_dir():
         return final
-    model, tokenizer = load(config.model)
-    trainer = SENTTrainer(
-        model=model,
-        reward_funcs=_reward(config.answers.extract),
-        args=arguments,
-        train_dataset=_dataset(config, curriculum),
-        processing_class=tokenizer,
-    )
+    trainer = _build(config, curriculum, arguments)
     trainer.remove_callback(PrinterCallback)  # one line a step is ours
     trainer.add_callback(MetricsFile(folder / "metrics.jsonl", trainer, on_step))
-    checkpoint = last_checkpoint(folder)
+    with processes.main_process_first():
+        if processes.is_main_process:
+            claim(folder, "train.yaml", identity)
+        checkpoint = last_checkpoint(folder)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:
@@ -65,9 +62,34 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
             raise
         last_checkpoint(folder)  # removes one that was cut short
         raise known from error
-    with atomic(final) as partial:
+    # All processes take part in saving; the first one names the result.
+    with atomic(final) if processes.is_main_process else nullcontext(partial_path(final)) as partial:
         trainer.save_model(str(partial))
+        processes.wait_for_everyone()
+    processes.wait_for_everyone()
     return final
+
+
+def _build(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], arguments: SENTConfig) -> SENTTrainer:
+    """The trainer; what the libraries refuse becomes one line, and an empty folder that they made is removed again."""
+    model, tokenizer = load(config.model)
+    try:
+        return SENTTrainer(
+            model=model,
+            reward_funcs=_reward(config.answers.extract),
+            args=arguments,
+            train_dataset=_dataset(config, curriculum),
+            processing_class=tokenizer,
+        )
+    except (ValueError, RuntimeError, ImportError, TypeError) as error:
+        folder = Path(arguments.output_dir)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise error if isinstance(error, UserError) else UserError(f"train: TRL cannot start ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
 
 
 def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
@@ -116,17 +138,21 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
         if key not in known:
             raise UserError(f"train.trl.{key}: TRL's GRPOConfig has no such key; {nearest(key, known)}")
     try:
-        return SENTConfig(**{**defaults, **section.trl, **own})
+        arguments = SENTConfig(**{**defaults, **section.trl, **own})
     except (ValueError, TypeError) as error:
-        raise UserError(f"train: TRL does not accept this ({error})") from error
+        raise UserError(f"train: TRL does not accept this ({_first_line(error)})") from error
+    if arguments.world_size != processes:
+        raise UserError(f"train: {processes} processes were started, but they do not form a group; without GPUs set train.trl.use_cpu=true")
+    return arguments
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; newer ones that a crash cut short are removed."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
     for checkpoint in found:
-        try:  # the trainer writes this file last
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        try:  # the trainers write these files last, TRL's and then ours
+            for name in ("trainer_state.json", STATE_FILE):
+                json.loads((checkpoint / name).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             shutil.rmtree(checkpoint)
             continue
@@ -143,9 +169,8 @@ class MetricsFile(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
-            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
-            write_text(self.path, "".join(line + "\n" for line in kept))
+            kept = [line for line in read_json_lines(self.path) if line["step"] <= state.global_step]
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
@@ -174,7 +199,7 @@ def _reward(strategies: Sequence[str]) -> Callable[..., list[float]]:
 
 
 def _dataset(config: RunConfig, curriculum: Sequence[Mapping[str, Any]]) -> Dataset:
-    problems = [Problem(row["id"], row["prompt"], row["answer"]) for row in curriculum]
+    problems = [Problem(str(row["id"]), str(row["prompt"]), str(row["answer"])) for row in curriculum]
     return Dataset.from_dict(
         {
             "prompt": [config.prompting.render(p) for p in problems],

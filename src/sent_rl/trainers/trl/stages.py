@@ -84,7 +84,7 @@ def staged_schedule(args: SENTConfig, optimizer: torch.optim.Optimizer, stage_st
 
     lambdas = []
     for steps in stage_steps:
-        throw_away = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        throw_away = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=args.learning_rate)
         schedule = get_scheduler(
             args.lr_scheduler_type,
             optimizer=throw_away,

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from accelerate.utils import gather_object
+from datasets import IterableDataset
 from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel
@@ -30,7 +31,7 @@ from sent_rl.trainers.trl.config import SENTConfig
 from sent_rl.trainers.trl.stages import ReorderedSampler, RolloutBoundarySaves, StageCallback, StagePlan, staged_schedule
 
 _KL_COEF = "treatment_kl_coef"
-_STATE = "sent_state.json"  # in a checkpoint
+STATE_FILE = "sent_state.json"  # in a checkpoint
 _ROW = "sent_row"  # column of the training set: the index of its row
 _TOP_SHARE = 2e-4  # of the tokens whose covariance is logged as "top", as in Cui et al. 2505.22617
 # What TRL's loss hands to the forward pass besides ids, for models that see more than text.
@@ -84,9 +85,11 @@ class SENTTrainer(GRPOTrainer):
     ) -> None:
         model_id = model if isinstance(model, str) else get_config_model_id(model.config)
         args = SENTConfig(f"{Path(model_id).name}-SENT") if args is None else copy.copy(args)
+        if not isinstance(args, SENTConfig):
+            raise UserError(f"args: SENTTrainer needs a SENTConfig, not a {type(args).__name__}; it takes the same arguments")
         if method is not None:
             args.method = resolve(method).model_dump()
-        self.method = resolve(args.method)
+        self.method = resolve(args.method or "sent")
         self.stage_plan = _plan_stages(args, train_dataset)
         _check(args, self.method, model, model_id, kwargs.get("peft_config"), self.stage_plan is not None)
         self._rollout_passes: list[tuple[Tensor, Tensor]] | None = None
@@ -280,6 +283,7 @@ class SENTTrainer(GRPOTrainer):
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         if self.stage_plan is not None and "schedule" in self.args.stage_reset and self.lr_scheduler is None:
             self.lr_scheduler = staged_schedule(self.args, optimizer or self.optimizer, self.stage_plan.stage_steps)
+            self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
 
     # ---- the state of the method (controllers, random draws) and of an online curriculum is part of a checkpoint
@@ -289,12 +293,12 @@ class SENTTrainer(GRPOTrainer):
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             curriculum = self._order.state_dict() if isinstance(self._order, OnlineStages) else None
-            write_json(folder / _STATE, {"method": self.method_state, "curriculum": curriculum})
+            write_json(folder / STATE_FILE, {"method": self.method_state, "curriculum": curriculum})
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None and (Path(checkpoint) / _STATE).is_file():
-            state = json.loads((Path(checkpoint) / _STATE).read_text(encoding="utf-8"))
+        if checkpoint is not None and (Path(checkpoint) / STATE_FILE).is_file():
+            state = json.loads((Path(checkpoint) / STATE_FILE).read_text(encoding="utf-8"))
             self.method_state = state["method"]
             if isinstance(self._order, OnlineStages):
                 self._order.load_state_dict(state["curriculum"])
@@ -315,7 +319,8 @@ class SENTTrainer(GRPOTrainer):
             metrics["covariance/top"].append(covariance.topk(share_count(_TOP_SHARE, covariance.numel())).values.mean().item())
         for name, value in treatment.state.items():
             metrics[f"state/{name}"].append(value)
-        metrics["entropy_coef"].append(treatment.entropy_coef)
+        if treatment.entropy_coef:
+            metrics["method_entropy_coef"].append(treatment.entropy_coef)
 
     def _log_kl(self, logps: Tensor, old_logps: Tensor, inputs: dict[str, Any]) -> None:
         """Mean KL a token (k3 times the ratio, as TRL logs it) to the old policy, and to the reference unless TRL logs that.
@@ -347,7 +352,13 @@ def _plan_stages(args: SENTConfig, dataset: Any) -> StagePlan | None:
     """The plan for a data set with a ``stage`` column; the run's length and order then follow from it."""
     if dataset is None or "stage" not in (getattr(dataset, "column_names", None) or []):
         return None
+    if isinstance(dataset, IterableDataset):
+        raise UserError(
+            "train_dataset: has a column 'stage', but a streamed data set cannot be put in order; load it whole or drop the column"
+        )
     plan = StagePlan(dataset["stage"], args)
+    if 0 < args.max_steps != plan.steps:
+        warnings.warn(f"max_steps: {args.max_steps} cannot be whole rollouts in every stage; training takes {plan.steps}", stacklevel=3)
     args.max_steps, args.num_train_epochs, args.shuffle_dataset = plan.steps, 1, False
     return plan
 
