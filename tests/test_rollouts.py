@@ -97,7 +97,7 @@ def test_likelihoods_of_other_heads_and_positions(architecture: str) -> None:
             with torch.no_grad():
                 log_probs = torch.log_softmax(model(torch.tensor([start + ids])).logits[0], -1)
             mean = sum(log_probs[len(start) - 1 + t, token].item() for t, token in enumerate(ids)) / len(ids)
-            assert response.logprob == pytest.approx(mean, abs=1e-3)
+            assert response.logprob == pytest.approx(mean, abs=1e-4)
 
 
 def gather(engine: Counting, folder: Path, seed: int = 0, model: str = "m") -> list[tuple[Problem, list[Response]]]:

@@ -94,4 +94,4 @@ class TransformersEngine:
     def _has_plain_head(self) -> bool:
         """Whether logits are just the last hidden state times the output embedding, without scaling or soft-capping."""
         config = self.model.config.get_text_config()
-        return all(getattr(config, name, None) in (None, 1, 1.0) for name in _HEAD_OPTIONS)
+        return all(getattr(config, name, None) is None for name in _HEAD_OPTIONS)
