@@ -65,7 +65,8 @@ def test_a_study_from_cells_to_page(tmp_path: Path) -> None:
     assert "4 of 4 cells done" in text
     assert "<script" not in text
     table = (folder / "table.md").read_text()
-    assert "| grpo | 2 |" in table
+    assert "|  | base model | grpo | sent |" in table
+    assert "| seeds |  | 2 | 2 |" in table
     assert "paired differences to grpo" in table
     assert (folder / "entropy.svg").is_file()
     whole = collect_cells(study, folder)

@@ -138,19 +138,20 @@ def _svg(figure: Figure) -> str:
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     svg = text[text.index("<svg") :]
-    # Scales with the page instead of having the printed size.
-    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", svg, count=1), count=1)
+    # Shrinks with the page instead of having the printed size, but never grows beyond it.
+    bare = re.sub(r'\s(?:width|height)="[^"]*"', "", svg[: svg.index(">")])
+    return f'{bare} style="max-width: {96 * figure.get_figwidth():.0f}px"{svg[svg.index(">") :]}'
 
 
 def spread_curves(series: Mapping[str, Sequence[Sequence[float]]], label: str) -> str:
     """One panel an arm: every seed's curve, smoothed, over the mean curves of all other arms in grey; so that none hides another."""
-    columns = 4
+    columns = min(4, len(series))
     rows = -(-len(series) // columns)
     means = {arm: _running_mean(_mean_curve(runs), _half_window(runs)) for arm, runs in series.items()}
     top = max(max(curve) for curve in means.values()) * 1.15
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(11, 2.1 * rows), layout="constrained")
-        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+        figure = Figure(figsize=(2.75 * columns, 2.1 * rows), layout="constrained")
+        panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
         for axes, arm in zip(panels, series, strict=False):
             for other in means:
                 axes.plot(range(1, len(means[other]) + 1), means[other], color=GREY, alpha=0.25, linewidth=0.8)
@@ -159,7 +160,7 @@ def spread_curves(series: Mapping[str, Sequence[Sequence[float]]], label: str) -
             axes.plot(range(1, len(means[arm]) + 1), means[arm], color=BLUE, linewidth=2)
             axes.set_title(arm, fontsize=9, loc="left")
             axes.set_ylim(0, top)
-        for axes in list(panels)[len(series) :]:
+        for axes in panels[len(series) :]:
             axes.set_visible(False)
         figure.supxlabel("step", fontsize=9)
         figure.supylabel(label, fontsize=9)

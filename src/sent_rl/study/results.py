@@ -111,13 +111,12 @@ def write_study(config: StudyConfig, folder: Path) -> Path:
 def _tables(study: Study) -> dict[str, list[list[str]]]:
     """Title -> rows of cells, the first row the heading."""
     metrics = list(study.scores)
-    main = [["arm", "seeds", *metrics, "entropy, first tenth", "entropy, last tenth"]]
-    main.append(["(base model)", "", *(f"{100 * study.base[m].mean():.1f}" for m in metrics), "", ""])
-    for arm, cells in study.cells.items():
-        ends = np.array([_ends(cell["metrics"]["entropy"]) for cell in cells]).mean(0)
-        values = (_with_interval(study.scores[m][arm]) for m in metrics)
-        main.append([arm, str(len(cells)), *values, f"{ends[0]:.3f}", f"{ends[1]:.3f}"])
-    tables = {"Share of right answers, per cent, with 95 % intervals (seeds and questions resampled)": main}
+    main = [["", "base model", *study.arms], ["seeds", "", *(str(len(cells)) for cells in study.cells.values())]]
+    main += [[m, f"{100 * study.base[m].mean():.1f}", *(_with_interval(study.scores[m][arm]) for arm in study.arms)] for m in metrics]
+    ends = [np.array([_ends(cell["metrics"]["entropy"]) for cell in cells]).mean(0) for cells in study.cells.values()]
+    for i, part in enumerate(("first", "last")):
+        main.append([f"entropy, {part} tenth", "", *(f"{pair[i]:.3f}" for pair in ends)])
+    tables = {"Right answers, per cent, +- half of the 95 % interval (seeds and questions resampled)": main}
     for metric in dict.fromkeys((metrics[0], metrics[-1])):
         for other in (study.config.baseline, None):
             against = study.against(metric, other)
@@ -133,7 +132,7 @@ def _tables(study: Study) -> dict[str, list[list[str]]]:
 
 def _with_interval(scores: Scores) -> str:
     low, high = interval(scores)
-    return f"{100 * scores.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * scores.mean():.1f} +- {50 * (high - low):.1f}"
 
 
 def _ends(series: Sequence[float]) -> tuple[float, float]:
