@@ -19,6 +19,7 @@ _PLAIN_NUMBER = re.compile(r"([+-]?)(\d+(?:\.\d*)?|\.\d+)(?:/(\d+))?")
 _FRACTION = re.compile(r"\\[dt]?frac\{(-?[^{}]+)\}\{([^{}]+)\}")
 _WITH_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 _ATOM = re.compile(r"-?(?:[\d.]+|\\?[A-Za-z]+)")
+_BOLD = re.compile(r"\*\*(.*)\*\*")
 _WRAPPERS = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]*)\}")
 _NOISE = re.compile(r"\\left|\\right|\\[,!;: ]|\\\(|\\\)|\\\[|\\\]|\$|(?<!\d)\s+|\s+(?!\d)")  # a blank between two digits says something
 
@@ -90,7 +91,9 @@ def canonical(answer: str) -> str:
     ('2001/2', '1/2', 'x+1')
     """
     text = _WRAPPERS.sub(r"\1", answer.replace("{,}", ","))
-    text = _NOISE.sub("", text).strip("*").rstrip(".")
+    text = _NOISE.sub("", text).rstrip(".")
+    bold = _BOLD.fullmatch(text)
+    text = bold.group(1) if bold else text
     if _WITH_THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
     text = _FRACTION.sub(lambda match: "/".join(map(_grouped, match.groups())), text)
