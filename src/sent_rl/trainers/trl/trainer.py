@@ -384,8 +384,8 @@ def _check(args: SENTConfig, method: Method, model: str | PreTrainedModel, model
         raise UserError("stage_reset: 'reference' works with a whole reference model in each process: not with adapters, FSDP or DeepSpeed")
     if getattr(method, "anchor", None) == "old" and args.updates_per_rollout <= 1:
         warnings.warn(
-            f"the KL of method {method.name!r} to the old policy has no effect: at the first update after a rollout the KL to the sampling policy has"
-            " zero gradient, and there is only one; raise num_iterations or steps_per_generation (train.updates_per_rollout in a recipe)",
+            f"the KL of method {method.name!r} to the old policy has no effect: at the first update after a rollout it has zero gradient,"
+            " and there is only one; raise num_iterations or steps_per_generation (train.updates_per_rollout in a recipe)",
             stacklevel=3,
         )
     if args.steps_per_generation < args.gradient_accumulation_steps:
