@@ -160,6 +160,21 @@ def test_no_method_depends_on_the_micro_batch(tmp_path: Path, name: str) -> None
     assert (plain.losses == whole.losses) == (name == "grpo")  # each method does something
 
 
+@pytest.mark.parametrize("name", names())
+def test_what_is_logged_for_every_method(tmp_path: Path, name: str) -> None:
+    trainer = ours(tmp_path, tasks(24, stages=2), method=name, track_reference=True, num_iterations=2, max_steps=2)
+    trainer.train()
+    keys = {key for entry in trainer.state.log_history for key in entry}
+    wanted = {"entropy", "covariance/mean", "covariance/top", "kl", "kl_old", "clip_ratio/region_mean", "frac_reward_zero_std", "tokens"}
+    assert wanted <= keys
+    assert logged(trainer, "kl")[0] == pytest.approx(0, abs=1e-9)
+    assert logged(trainer, "kl")[1] == pytest.approx(logged(trainer, "kl_old")[1], rel=1e-3)  # after one update both anchors are the same
+    for selection in {key.removeprefix("share/") for key in keys if key.startswith("share/")}:
+        assert {f"entropy/{selection}", f"negative_advantage/{selection}"} <= keys
+        assert 0 <= logged(trainer, f"negative_advantage/{selection}")[0] <= 1
+    assert any(key.startswith("share/") for key in keys) == (name not in ("grpo", "entropy_bonus", "entropy_advantage"))
+
+
 def test_selection_by_micro_batch_is_trls_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`scope: micro_batch, denominator: all` is TRL's own top_entropy_quantile, but for the rounding of the quantile."""
     entropies = torch.rand(4, 30, generator=torch.Generator().manual_seed(0))

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import IterableDataset
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, get_scheduler
 from trl.trainer.callbacks import SyncRefModelCallback
 from trl.trainer.utils import create_model_from_path
 
-from sent_rl.curriculum import StageSampler
+from sent_rl.curriculum import OnlineStages, StageSampler
 from sent_rl.errors import UserError
+from sent_rl.methods import Method
 from sent_rl.trainers.trl.config import SENTConfig
+
+ROW = "sent_row"
+"""Column of the training set that an online curriculum adds: the index of the row."""
 
 
 class StagePlan:
@@ -57,6 +63,28 @@ class StagePlan:
     def stage_of_step(self, step: int) -> int:
         """The stage of the optimizer step that follows ``step`` finished ones."""
         return self.sampler.stage_of_batch(int(step / self.steps_a_rollout))
+
+
+def plan_stages(args: SENTConfig, dataset: Any) -> StagePlan | None:
+    """The plan for a data set with a ``stage`` column; the run's length and order then follow from it."""
+    if dataset is None or "stage" not in (getattr(dataset, "column_names", None) or []):
+        return None
+    if isinstance(dataset, IterableDataset):
+        raise UserError(
+            "train_dataset: has a column 'stage', but a streamed data set cannot be put in order; load it whole or drop the column"
+        )
+    plan = StagePlan(dataset["stage"], args)
+    if 0 < args.max_steps != plan.steps:
+        warnings.warn(f"max_steps: {args.max_steps} cannot be whole rollouts in every stage; training takes {plan.steps}", stacklevel=3)
+    args.max_steps, args.num_train_epochs, args.shuffle_dataset = plan.steps, 1, False
+    return plan
+
+
+def online_order(plan: StagePlan, method: Method, dataset: Any) -> tuple[OnlineStages, Any]:
+    """The order that follows the rollouts, and the data set with the row numbers that it needs."""
+    known = "semantic_entropy" in dataset.column_names
+    start = dataset["semantic_entropy"] if known else [0.0] * len(dataset)
+    return OnlineStages(plan.sampler, start, getattr(method, "smoothing", 1.0)), dataset.add_column(ROW, list(range(len(dataset))))
 
 
 class ReorderedSampler(Sampler[int]):

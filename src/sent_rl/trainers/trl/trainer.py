@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any, ClassVar
 
 import torch
 from accelerate.utils import gather_object
-from datasets import IterableDataset
 from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel
@@ -27,12 +25,20 @@ from sent_rl.files import write_json
 from sent_rl.methods import Method, Rollouts, State, Treatment, resolve
 from sent_rl.objective import aggregate, kl_estimate, penalty
 from sent_rl.tokens import share_count
+from sent_rl.trainers.trl.checks import check
 from sent_rl.trainers.trl.config import SENTConfig
-from sent_rl.trainers.trl.stages import ReorderedSampler, RolloutBoundarySaves, StageCallback, StagePlan, staged_schedule
+from sent_rl.trainers.trl.stages import (
+    ROW,
+    ReorderedSampler,
+    RolloutBoundarySaves,
+    StageCallback,
+    online_order,
+    plan_stages,
+    staged_schedule,
+)
 
 _KL_COEF = "treatment_kl_coef"
 STATE_FILE = "sent_state.json"  # in a checkpoint
-_ROW = "sent_row"  # column of the training set: the index of its row
 _TOP_SHARE = 2e-4  # of the tokens whose covariance is logged as "top", as in Cui et al. 2505.22617
 # What TRL's loss hands to the forward pass besides ids, for models that see more than text.
 _MODEL_INPUTS = (
@@ -90,8 +96,8 @@ class SENTTrainer(GRPOTrainer):
         if method is not None:
             args.method = resolve(method).model_dump()
         self.method = resolve(args.method or "sent")
-        self.stage_plan = _plan_stages(args, train_dataset)
-        _check(args, self.method, model, model_id, kwargs.get("peft_config"), self.stage_plan is not None)
+        self.stage_plan = plan_stages(args, train_dataset)
+        check(args, self.method, model, model_id, kwargs.get("peft_config"), self.stage_plan is not None)
         self._rollout_passes: list[tuple[Tensor, Tensor]] | None = None
         self._loss_inputs: dict[str, Any] | None = None
         self._loss_pass: tuple[Tensor, Tensor] | None = None
@@ -105,7 +111,7 @@ class SENTTrainer(GRPOTrainer):
         if self.stage_plan is not None:
             self._order = self.stage_plan.sampler.order()
             if self.method.online_curriculum:
-                self._order, train_dataset = _online(self.stage_plan, self.method, train_dataset)
+                self._order, train_dataset = online_order(self.stage_plan, self.method, train_dataset)
         super().__init__(model, reward_funcs, args, train_dataset, *others, **kwargs)
         args.beta = self._uniform_beta
         self.add_callback(RolloutBoundarySaves(args))
@@ -272,7 +278,7 @@ class SENTTrainer(GRPOTrainer):
     def _update_curriculum(self, order: OnlineStages, inputs: list[dict[str, Any]], batch: dict[str, Any]) -> None:
         """Semantic entropies of the rollout's problems, from the answers of all ranks."""
         texts = self.processing_class.batch_decode(batch["completion_ids"], skip_special_tokens=True)
-        own = [(row[_ROW], extract(text, self.args.extract)) for row, text in zip(inputs, texts, strict=True)]
+        own = [(row[ROW], extract(text, self.args.extract)) for row, text in zip(inputs, texts, strict=True)]
         answers: dict[int, list[str | None]] = {}
         for row, answer in gather_object(own):
             answers.setdefault(row, []).append(answer)
@@ -346,51 +352,3 @@ def _valid(batch: Mapping[str, Any]) -> Tensor:
     """(b, T) bool: the tokens that the policy wrote and that are trained on."""
     mask: Tensor = batch["completion_mask"]
     return (mask if "tool_mask" not in batch else mask * batch["tool_mask"]).bool()
-
-
-def _plan_stages(args: SENTConfig, dataset: Any) -> StagePlan | None:
-    """The plan for a data set with a ``stage`` column; the run's length and order then follow from it."""
-    if dataset is None or "stage" not in (getattr(dataset, "column_names", None) or []):
-        return None
-    if isinstance(dataset, IterableDataset):
-        raise UserError(
-            "train_dataset: has a column 'stage', but a streamed data set cannot be put in order; load it whole or drop the column"
-        )
-    plan = StagePlan(dataset["stage"], args)
-    if 0 < args.max_steps != plan.steps:
-        warnings.warn(f"max_steps: {args.max_steps} cannot be whole rollouts in every stage; training takes {plan.steps}", stacklevel=3)
-    args.max_steps, args.num_train_epochs, args.shuffle_dataset = plan.steps, 1, False
-    return plan
-
-
-def _online(plan: StagePlan, method: Method, dataset: Any) -> tuple[OnlineStages, Any]:
-    """The order that follows the rollouts, and the data set with the row numbers that it needs."""
-    known = "semantic_entropy" in dataset.column_names
-    start = dataset["semantic_entropy"] if known else [0.0] * len(dataset)
-    return OnlineStages(plan.sampler, start, getattr(method, "smoothing", 1.0)), dataset.add_column(_ROW, list(range(len(dataset))))
-
-
-def _check(args: SENTConfig, method: Method, model: str | PreTrainedModel, model_id: str, peft_config: Any, staged: bool) -> None:
-    """Refuse what cannot work, and warn of what has no effect."""
-    adapters = peft_config is not None or hasattr(model, "peft_config")
-    if method.needs_reference and not model_id and not adapters:
-        raise UserError(
-            f"method {method.name!r} takes a KL to the reference policy, which TRL loads from the model's path, but this model has none;"
-            " save it with save_pretrained and pass the folder"
-        )
-    if method.online_curriculum and not staged:
-        raise UserError(f"method {method.name!r} orders the problems by stage, but the training set has no column 'stage'")
-    if "reference" in args.stage_reset and (adapters or args.fsdp or args.deepspeed):
-        raise UserError("stage_reset: 'reference' works with a whole reference model in each process: not with adapters, FSDP or DeepSpeed")
-    if getattr(method, "anchor", None) == "old" and args.updates_per_rollout <= 1:
-        warnings.warn(
-            f"the KL of method {method.name!r} to the old policy has no effect: at the first update after a rollout it has zero gradient,"
-            " and there is only one; raise num_iterations or steps_per_generation (train.updates_per_rollout in a recipe)",
-            stacklevel=3,
-        )
-    if args.steps_per_generation < args.gradient_accumulation_steps:
-        warnings.warn(
-            f"steps_per_generation ({args.steps_per_generation}) is below gradient_accumulation_steps ({args.gradient_accumulation_steps}):"
-            " tokens are selected over each rollout, so over less than an optimizer step; leave steps_per_generation unset",
-            stacklevel=3,
-        )
