@@ -24,6 +24,8 @@ from sent_rl.errors import UserError
 from sent_rl.methods import get, names
 from sent_rl.models import EMBEDDED
 from sent_rl.problems import arithmetic_problems
+from sent_rl.rollouts import Sampling
+from sent_rl.rollouts.transformers import TransformersEngine
 from sent_rl.tokens import highest
 from sent_rl.trainers.trl import SENTConfig, SENTTrainer
 
@@ -279,15 +281,21 @@ def test_agrees_with_the_reference_loop(tmp_path: Path) -> None:
 def test_the_reference_loop_learns() -> None:
     """A truth that does not train would prove little."""
     policy = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
-    problem = arithmetic_problems([1], 4, "train")
-    batches = [[(f"{p.prompt}\n", p.answer) for p in problem]] * 6
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED, padding_side="left")
+    problems = arithmetic_problems([1], 4, "train")
 
     def reward(text: str, answer: str) -> float:
         return float(equivalent(answer, extract(text, ["hash"])))
 
-    history = reference_loop.train(policy, tokenizer, batches, reward, reference_loop.Settings(learning_rate=3e-4, group=8))
-    assert sum(history[-2:]) > sum(history[:2])
+    def share_right() -> float:
+        sampling = Sampling(max_tokens=16, batch_size=512)
+        groups = TransformersEngine(policy, tokenizer).sample([f"{p.prompt}\n" for p in problems], 128, sampling, seed=0)
+        return sum(reward(r.text, p.answer) for p, group in zip(problems, groups, strict=True) for r in group) / 512
+
+    before = share_right()
+    batches = [[(f"{p.prompt}\n", p.answer) for p in problems]] * 6
+    reference_loop.train(policy, tokenizer, batches, reward, reference_loop.Settings(learning_rate=3e-4, group=8), seed=2)
+    assert share_right() > before + 0.1
 
 
 RESETS: list[list[str]] = [[], ["optimizer", "schedule", "reference"]]
