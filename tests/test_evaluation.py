@@ -23,6 +23,7 @@ def test_pass_at_k_takes_arrays() -> None:
     assert pass_at_k(32, [0, 1, 32], 32) == pytest.approx([0, 1, 1])
     assert pass_at_k([4, 8], [1, 1], 2) == pytest.approx([0.5, 0.25])
     assert avg_at_k(4, [0, 1]) == pytest.approx([0, 0.25])
+    assert avg_at_k(4, [0, 1], 2) == pytest.approx([0, 0.25])
     assert pass_at_k(1000, 3, 500) == pytest.approx(1 - math.comb(997, 500) / math.comb(1000, 500))
 
 

@@ -49,10 +49,11 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> NDArray[np.float64]:
     return values
 
 
-def avg_at_k(n: ArrayLike, c: ArrayLike) -> NDArray[np.float64]:
+def avg_at_k(n: ArrayLike, c: ArrayLike, k: int | None = None) -> NDArray[np.float64]:
     """Avg@K: the share of right samples, ``c / n``.
 
-    The expected value is the same for every K; of one set of n samples the mean over all n is the best estimate of each.
+    The expected value is the same for every K; of one set of n samples the mean over all n is the best estimate of each. ``k`` is taken so
+    that the call looks like :func:`pass_at_k`'s, and changes nothing.
     """
     samples, correct = np.broadcast_arrays(np.asarray(n, dtype=np.float64), np.asarray(c, dtype=np.float64))
     values: NDArray[np.float64] = correct / samples
