@@ -61,7 +61,7 @@ def _curve(axes: Axes, metrics: Sequence[Mapping[str, Any]], key: str, label: st
         return False
     steps, values = zip(*points, strict=True)
     axes.plot(steps, values, color=color, alpha=0.3, linewidth=1)
-    axes.plot(steps, _running_mean(values, max(1, len(values) // 15)), color=color, linewidth=2, label=label)
+    axes.plot(steps, _smooth(values), color=color, linewidth=2, label=label)
     return True
 
 
@@ -137,29 +137,35 @@ def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    svg = text[text.index("<svg") :]
+    svg = re.sub(r' d="[^"]*"', _rounded, text[text.index("<svg") :])
     # Shrinks with the page instead of having the printed size, but never grows beyond it.
     bare = re.sub(r'\s(?:width|height)="[^"]*"', "", svg[: svg.index(">")])
     return f'{bare} style="max-width: {96 * figure.get_figwidth():.0f}px"{svg[svg.index(">") :]}'
 
 
-def spread_curves(series: Mapping[str, Sequence[Sequence[float]]], label: str) -> str:
-    """One panel an arm: every seed's curve, smoothed, over the mean curves of all other arms in grey; so that none hides another."""
+def _rounded(path: re.Match[str]) -> str:
+    """Hundredths of a point: a screen shows no more, and the file is a third smaller."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", path[0])
+
+
+def spread_curves(series: Mapping[str, Sequence[Sequence[float]]], label: str, baseline: str) -> str:
+    """One panel an arm: every seed's curve, smoothed, and their mean, over the range of all arms' means (grey) and the baseline's mean (dashed)."""
     columns = min(4, len(series))
     rows = -(-len(series) // columns)
-    means = {arm: _running_mean(_mean_curve(runs), _half_window(runs)) for arm, runs in series.items()}
-    top = max(max(curve) for curve in means.values()) * 1.15
+    means = {arm: _smooth(_mean_curve(runs)) for arm, runs in series.items()}
+    low, high = ([pick(values) for values in zip(*means.values(), strict=False)] for pick in (min, max))
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(2.75 * columns, 2.1 * rows), layout="constrained")
         panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
         for axes, arm in zip(panels, series, strict=False):
-            for other in means:
-                axes.plot(range(1, len(means[other]) + 1), means[other], color=GREY, alpha=0.25, linewidth=0.8)
+            axes.fill_between(_thin(low)[0], _thin(low)[1], _thin(high)[1], color=GREY, alpha=0.2, linewidth=0)
             for run in series[arm]:
-                axes.plot(range(1, len(run) + 1), _running_mean(run, _half_window([run])), color=BLUE, alpha=0.4, linewidth=0.8)
-            axes.plot(range(1, len(means[arm]) + 1), means[arm], color=BLUE, linewidth=2)
+                axes.plot(*_thin(_smooth(run)), color=BLUE, alpha=0.4, linewidth=0.8)
+            if baseline in means:
+                axes.plot(*_thin(means[baseline]), color="black", linewidth=1, linestyle="--")
+            axes.plot(*_thin(means[arm]), color=BLUE, linewidth=2)
             axes.set_title(arm, fontsize=9, loc="left")
-            axes.set_ylim(0, top)
+            axes.set_ylim(0, max(high) * 1.15)
         for axes in panels[len(series) :]:
             axes.set_visible(False)
         figure.supxlabel("step", fontsize=9)
@@ -167,12 +173,18 @@ def spread_curves(series: Mapping[str, Sequence[Sequence[float]]], label: str) -
         return _svg(figure)
 
 
+def _smooth(curve: Sequence[float]) -> list[float]:
+    return _running_mean(curve, max(1, len(curve) // 15))
+
+
+def _thin(curve: Sequence[float], most: int = 48) -> tuple[list[int], list[float]]:
+    """(steps, values) of some ``most`` points of a smooth curve: a page holds hundreds of them."""
+    kept = sorted({round(i * (len(curve) - 1) / (most - 1)) for i in range(most)})
+    return [i + 1 for i in kept], [curve[i] for i in kept]
+
+
 def _mean_curve(runs: Sequence[Sequence[float]]) -> list[float]:
     return [sum(values) / len(values) for values in zip(*runs, strict=False)]
-
-
-def _half_window(runs: Sequence[Sequence[float]]) -> int:
-    return max(1, len(runs[0]) // 15)
 
 
 def forest(differences: Mapping[str, Difference], title: str) -> str:

@@ -88,14 +88,14 @@ def is_done(study: StudyConfig, folder: Path, arm: str, seed: int) -> bool:
 
 
 def run_cell(study: StudyConfig, folder: Path, arm: str, seed: int, keep: bool = False) -> None:
-    """Stage, train and evaluate one cell; leaves ``cell.json``, and its run directory only where asked to ``keep`` it."""
+    """Stage, train and evaluate one cell (``seconds``: of the processor); leaves ``cell.json``, and its run directory only where asked to ``keep`` it."""
     prepare(study, folder)
     if is_done(study, folder, arm, seed):
         console.print(f"cell {arm}/{seed} is done")
         return
     config = study.cell(arm, seed)
     place = cell_folder(folder, arm, seed)
-    work, started = place / "run", time.monotonic()
+    work, started = place / "run", time.process_time()
     if not (work / "curriculum.parquet").is_file():
         pipeline.stage(config, folder / "scores.parquet", work / "curriculum.parquet")
     trained = pipeline.train(config, work / "curriculum.parquet", work / "training")
@@ -104,7 +104,7 @@ def run_cell(study: StudyConfig, folder: Path, arm: str, seed: int, keep: bool =
         "arm": arm,
         "seed": seed,
         "config": dump_config(config),
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(time.process_time() - started, 1),
         **_verdicts(work / "evaluation"),
         "metrics": _columns(read_metrics(work / "training" / "metrics.jsonl")),
     }

@@ -147,7 +147,7 @@ def _plots(study: Study) -> dict[str, str]:
         series = {arm: [c["metrics"][key] for c in cells if key in c["metrics"]] for arm, cells in study.cells.items()}
         series = {arm: runs for arm, runs in series.items() if runs}
         if series:
-            plots[key] = spread_curves(series, label)
+            plots[key] = spread_curves(series, label, study.config.baseline)
     for metric in dict.fromkeys((metrics[0], metrics[-1])):
         against = study.against(metric, study.config.baseline)
         if against:
