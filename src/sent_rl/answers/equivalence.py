@@ -1,0 +1,123 @@
+"""Do two answers say the same? The one place that training reward, semantic entropy and evaluation ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import Literal
+
+from sent_rl.answers.forms import Form, read
+from sent_rl.answers.guard import Guard
+from sent_rl.answers.scalars import real
+
+Verdict = Literal["same", "different", "none"]
+"""``none``: no verdict was reached within the limits of time and memory."""
+
+_guard = Guard()
+_LONGEST, _DEEPEST, _MOST_DIGITS = 400, 20, 40
+_DECIMALS, _RELATIVE = Fraction(1, 2_000_000), Fraction(1, 100_000)
+
+
+def verdict(gold: str | Sequence[str], answer: str | None, tolerance: float | None = None) -> Verdict:
+    """What is known about whether an extracted answer says the same as the gold answer, or as one of several.
+
+    Canonical forms first; where one of the two is not understood, math-verify, with limits. Of two decimals that stand for irrational or
+    endless numbers six decimals must agree (math-verify's rule), and five digits.
+
+    Args:
+        tolerance: two numbers that are no further apart count as the same (OlympiadBench gives one for some problems).
+    """
+    if answer is None:
+        return "different"
+    if not isinstance(gold, str):
+        found = [verdict(each, answer, tolerance) for each in gold]
+        return next((v for v in ("same", "none") if v in found), "different")
+    one, other = read(gold), read(answer)
+    if _same(one, other):
+        return "same"
+    numbers = one.value is not None and other.value is not None
+    if tolerance is not None and numbers and abs(real(one.value) - real(other.value)) <= tolerance * (1 + 1e-9):
+        return "same"
+    if one.understood and other.understood:
+        return "different"
+    if "monster" in (one.kind, other.kind) or not (_is_modest(gold) and _is_modest(answer)):
+        return "none"
+    return _asked(gold, answer)
+
+
+def equivalent(gold: str | Sequence[str], answer: str | None, tolerance: float | None = None) -> bool:
+    """Whether an extracted answer says the same as the gold answer. None is never right, and neither is an answer without a verdict."""
+    return verdict(gold, answer, tolerance) == "same"
+
+
+def canonical(answer: str) -> str:
+    """One key for answers that plainly say the same.
+
+    >>> canonical("$1{,}000.50$"), canonical(r"\\dfrac{2}{4}"), canonical(r"\\{2, 1\\}")
+    ('2001/2', '1/2', '{1; 2}')
+    """
+    return read(answer).key
+
+
+def cluster(answers: Sequence[str | None]) -> list[int | None]:
+    """The cluster of each answer, numbered by first appearance; None (no answer) stays None.
+
+    Which answers fall together does not depend on their order: every distinct form is compared with the representatives so far, forms
+    that are understood first, short ones before long ones.
+    """
+    texts: dict[str, str] = {}
+    for answer in answers:
+        if answer is not None:
+            key = read(answer).key
+            texts[key] = min(texts.get(key, answer), answer, key=lambda text: (len(text), text))
+    representative: dict[str, str] = {}
+    kept: list[str] = []
+    for key in sorted(texts, key=lambda key: (not read(texts[key]).understood, len(texts[key]), key)):
+        found = next((other for other in kept if verdict(texts[other], texts[key]) == "same"), None)
+        if found is None:
+            kept.append(key)
+        representative[key] = found or key
+    numbers: dict[str, int] = {}
+    return [None if a is None else numbers.setdefault(representative[read(a).key], len(numbers)) for a in answers]
+
+
+def _same(one: Form, other: Form) -> bool:
+    if one.key == other.key or (one.equation is not None and one.equation == other.equation):
+        return True
+    if one.kind == other.kind == "number":
+        return _close(one, other) or _percent(one, other) or _percent(other, one)
+    if one.kind != other.kind or len(one.parts) != len(other.parts) or not one.parts:
+        return False
+    if one.kind in ("tuple", "assignment"):
+        return one.label == other.label and all(map(_same, one.parts, other.parts))
+    return all(any(_same(a, b) for b in other.parts) for a in one.parts) and all(any(_same(a, b) for a in one.parts) for b in other.parts)
+
+
+def _close(one: Form, other: Form) -> bool:
+    """Whether one of them may be the other, rounded."""
+    if not (one.inexact or other.inexact):
+        return False
+    a, b = (real(form.value) for form in (one, other))
+    return bool(abs(a - b) <= min(real(_DECIMALS), max(abs(a), abs(b)) * real(_RELATIVE)))
+
+
+def _percent(one: Form, other: Form) -> bool:
+    """50 % may be written as 1/2."""
+    return one.percent and not other.percent and bool(real(one.value) == 100 * real(other.value))
+
+
+def _is_modest(text: str) -> bool:
+    """Whether it is worth a parser's while: what is longer or deeper than any answer to a problem is not."""
+    depth = deepest = digits = most_digits = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        digits = digits + 1 if character.isdigit() else 0
+        deepest, most_digits = max(deepest, depth), max(most_digits, digits)
+    return len(text) <= _LONGEST and deepest <= _DEEPEST and most_digits <= _MOST_DIGITS
+
+
+@lru_cache(maxsize=1 << 14)
+def _asked(gold: str, answer: str) -> Verdict:
+    said = _guard.ask(gold, answer)
+    return "none" if said is None else "same" if said else "different"
