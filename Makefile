@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # One thread: the models are tiny, and on a busy machine two threads are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-slow lint docs model clean
+.PHONY: demo test test-slow lint docs model bench-answers clean
 
 demo: $(VENV)/.core
 	$(BIN)/sent run quickstart
@@ -24,6 +24,10 @@ lint: $(VENV)/.test
 
 docs: $(VENV)/.core
 	$(BIN)/python scripts/make_docs.py
+
+# Agreement, false agreement, adversarial answers, speed. With DATA=DIR (docs/evaluation.md) also what needs the benchmarks.
+bench-answers: $(VENV)/.core
+	$(ONE_THREAD) $(BIN)/python scripts/bench_answers.py $(if $(DATA),--data $(DATA))
 
 # The model that ships in src/sent_rl/embedded: one thread, seed 0; its time is printed and stands in docs/model.md.
 model: $(VENV)/.core

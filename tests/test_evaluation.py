@@ -45,7 +45,16 @@ def test_estimate_covers_the_truth_as_often_as_it_says() -> None:
 
 def rows(model: str, verdicts: dict[str, list[bool]]) -> list[dict[str, object]]:
     return [
-        {"model": model, "problem": q, "sample": i, "correct": v, "tokens": 3, "finished": True, "answer": "1" if v else None}
+        {
+            "model": model,
+            "problem": q,
+            "sample": i,
+            "correct": v,
+            "tokens": 3,
+            "finished": True,
+            "verdict": "same" if v else "different",
+            "answer": "1" if v else None,
+        }
         for q, vs in verdicts.items()
         for i, v in enumerate(vs)
     ]

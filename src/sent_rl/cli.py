@@ -51,6 +51,10 @@ def _whole_numbers(text: str | None) -> list[int] | None:
         raise UserError(f"--k {text}: whole numbers with commas between them, e.g. 1,8,32") from error
 
 
+def _names(text: str | None) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()] if text else []
+
+
 def _refuse_existing(path: Path) -> None:
     if path.exists():
         raise UserError(f"{path}: exists already; choose another name or remove it")
@@ -136,8 +140,16 @@ def train(
 
 @app.command()
 def evaluate(
-    models: Annotated[list[str], typer.Argument(help="Models to compare on the same problems: embedded, smollm2, folders or Hub ids.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for samples.parquet and results.json.")],
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models to compare on the same problems: embedded, smollm2, folders or Hub ids.")
+    ] = None,
+    benchmarks: Annotated[
+        str | None, typer.Option(help="Instead of --problems: names with commas between them (docs/evaluation.md); paper: its six.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with copies of the benchmarks, instead of the Hub.")] = None,
+    responses: Annotated[Path | None, typer.Option(help="Judge the responses in this .jsonl or .parquet file instead of models'.")] = None,
+    paper: Annotated[str | None, typer.Option(help="Show these arms of the paper's tables beside, e.g. grpo,sent.")] = None,
     problems: Annotated[str | None, typer.Option(help="As for `sent score`; the recipe's test problems by default.")] = None,
     n: Annotated[int | None, typer.Option("--n", help="Samples a problem (key evaluate.samples).")] = None,
     k: Annotated[str | None, typer.Option("--k", help="The K of Pass@K and Avg@K, e.g. 1,8,32 (key evaluate.k).")] = None,
@@ -151,9 +163,19 @@ def evaluate(
     from sent_rl.models import resolve_model
     from sent_rl.report import results_heading, results_lines
 
-    config = _config(recipe, settings, problems__test=problems, evaluate__samples=n, evaluate__k=_whole_numbers(k))
-    names = {name: resolve_model(name) for name in models}
-    pipeline.evaluate(config, names, config.problems.test.load(), out)
+    if bool(models) == (responses is not None):
+        raise UserError("evaluate: give either models to sample, or --responses FILE")
+    ks = _whole_numbers(k) or ([8, 16, 32] if benchmarks is not None and n is None else None)
+    config = _config(recipe, settings, problems__test=problems, evaluate__samples=n, evaluate__k=ks)
+    named = {name: resolve_model(name) for name in models or ()}
+    if benchmarks is not None:
+        if problems is not None:
+            raise UserError("evaluate: --benchmarks or --problems, not both")
+        pipeline.evaluate_benchmarks(config, named, _names(benchmarks), out, data=data, responses=responses, paper=_names(paper))
+        return
+    if responses is not None or data is not None or paper is not None:
+        raise UserError("evaluate: --responses, --data and --paper go with --benchmarks, e.g. --benchmarks paper")
+    pipeline.evaluate(config, named, config.problems.test.load(), out)
     found = json.loads((out / "results.json").read_text(encoding="utf-8"))
     console.print("\n".join([results_heading(found), *results_lines(found)]))
 

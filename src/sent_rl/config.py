@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from sent_rl.answers import DEFAULT_STRATEGIES, STRATEGIES
+from sent_rl.answers import DEFAULT_STRATEGIES, STRATEGIES, extract
 from sent_rl.curriculum.entropy import Unparsed
 from sent_rl.curriculum.stages import Order
 from sent_rl.errors import UserError, nearest
@@ -47,14 +47,24 @@ class Answers(_Section):
     """How a final answer is found in a response; the same for semantic entropy, reward and evaluation."""
 
     extract: list[str] = Field(list(DEFAULT_STRATEGIES), description=f"strategies in order, of {', '.join(STRATEGIES)}")
+    reward: list[str] | None = Field(None, description="strategies for the training reward, where it is to ask for another format")
+    thoughts: bool = Field(False, description="look inside <think>...</think> too; of an unclosed thought nothing counts otherwise")
 
-    @field_validator("extract")
+    @field_validator("extract", "reward")
     @classmethod
-    def _known(cls, extract: list[str]) -> list[str]:
-        for name in extract:
+    def _known(cls, strategies: list[str] | None) -> list[str] | None:
+        for name in strategies or []:
             if name not in STRATEGIES:
                 raise ValueError(f"unknown strategy {name!r}; {nearest(name, STRATEGIES)}")
-        return extract
+        return strategies
+
+    def read(self, response: str) -> str | None:
+        """The final answer of a response."""
+        return extract(response, self.extract, thoughts=self.thoughts)
+
+    def read_for_reward(self, response: str) -> str | None:
+        """The final answer as the training reward wants it."""
+        return extract(response, self.extract if self.reward is None else self.reward, thoughts=self.thoughts)
 
 
 class Score(_Section):

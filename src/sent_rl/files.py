@@ -6,8 +6,9 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sent_rl.errors import UserError
 
 _FACTS = b"sent_rl"
 _NO_ROOM = 64 * 1024
+_ROWS_AT_ONCE = 4096
 
 
 def partial_path(path: Path) -> Path:
@@ -84,11 +86,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema, facts: Mapping[str, Any] | None = None) -> None:
-    """Rows as a parquet file; ``facts`` about them go into its metadata as JSON."""
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, facts: Mapping[str, Any] | None = None) -> None:
+    """Rows as a parquet file, a few thousand in memory at a time; ``facts`` about them go into its metadata as JSON."""
     schema = schema.with_metadata({_FACTS: json.dumps(facts or {})})
-    with atomic(path) as partial:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), partial)
+    rest = iter(rows)
+    with atomic(path) as partial, pq.ParquetWriter(partial, schema) as writer:
+        while chunk := list(islice(rest, _ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from sent_rl.config import RunConfig, dump_config
 from sent_rl.console import console, progress, step_line
 from sent_rl.curriculum import CURRICULUM, SCORES, equal_sizes, score_rows, stage_facts, stage_rows
 from sent_rl.errors import UserError
-from sent_rl.evaluation import SAMPLES, results, sample_rows
-from sent_rl.files import claim, read_table, write_json, write_table
+from sent_rl.evaluation.benchmarks import PAPER_BENCHMARKS, benchmark, load_benchmark
+from sent_rl.evaluation.paper import paper_arm
+from sent_rl.evaluation.walk import QuestionSet, Sampler, claim_set, draw, judge, judge_drawn
+from sent_rl.files import claim, read_table, write_table
 from sent_rl.models import load, load_tokenizer, model_identity
-from sent_rl.problems import PROBLEMS, Problem, problem_row
-from sent_rl.report import summary, write_report
-from sent_rl.rollouts import collect
+from sent_rl.problems import Problem
+from sent_rl.report import summary, write_benchmarks, write_report
+from sent_rl.rollouts import collect, read_recorded, responses_to
 
 BASE, TRAINED = "base", "trained"
 _VERSIONED = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
@@ -75,7 +75,7 @@ def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
             logprobs=section.weights == "likelihood",
             advance=advance,
         )
-        rows = list(score_rows(sampled, config.answers.extract, section.weights, section.unparsed))
+        rows = list(score_rows(sampled, config.answers.read, section.weights, section.unparsed))
     write_table(out, rows, SCORES, {"score": dump_config(config)["score"], "model": config.model.path, "seed": config.seed})
     shutil.rmtree(parts, ignore_errors=True)
     mean = sum(row["semantic_entropy"] for row in rows) / len(rows)
@@ -115,39 +115,78 @@ def train(config: RunConfig, curriculum: Path, folder: Path) -> Path:
 
 def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequence[Problem], folder: Path) -> None:
     """Sample every model on the same problems; write samples.parquet and results.json. A model's path None is the configured one."""
+    evaluate_sets(config, models, [QuestionSet("", problems, [config.prompting.render(p) for p in problems], folder)])
+
+
+def evaluate_sets(config: RunConfig, models: Mapping[str, str | None], sets: Sequence[QuestionSet]) -> None:
+    """The same for several sets of problems, each in a folder of its own; every model is loaded once."""
     section = config.evaluate
-    prompts = [config.prompting.render(p) for p in problems]
-    settings = {key: dump_config(config)[key] for key in ("seed", "model", "prompting", "answers", "evaluate")}
-    asked = hashlib.sha256(json.dumps([[p.id, p.answer] for p in problems]).encode()).hexdigest()
     for path in models.values():  # before anything is written
         load_tokenizer(config.model, path, chat=config.prompting.chat)
     paths = {name: path if path is None or not Path(path).exists() else str(Path(path).resolve()) for name, path in models.items()}
-    claim(folder, "evaluation.yaml", {**settings, "models": paths, "problems": asked})
-    if (folder / "results.json").is_file():
-        return
-    from sent_rl.rollouts.transformers import TransformersEngine
+    settings = {key: dump_config(config)[key] for key in ("seed", "model", "prompting", "answers", "evaluate")}
+    for questions in sets:
+        claim_set(questions, {**settings, "models": paths})
+    samplers = {
+        name: Sampler(config.model, path, number, section.samples, section.sampling, config.seed)
+        for number, (name, path) in enumerate(models.items())
+    }
+    draw(samplers, sets, progress)
+    for questions in sets:
+        if not questions.is_done:
+            judge_drawn(samplers, questions, config.answers.read, section.k)
 
-    rows: list[dict[str, Any]] = []
-    for number, (name, path) in enumerate(models.items()):
-        model, tokenizer = load(config.model, path)
-        with progress(f"evaluate {name}", len(problems)) as advance:
-            sampled = collect(
-                TransformersEngine(model, tokenizer),
-                problems,
-                prompts,
-                section.samples,
-                section.sampling,
-                config.seed,
-                folder / f"model-{number}.parts",
-                model=model_identity(config.model, path),
-                advance=advance,
-            )
-            rows += sample_rows(name, sampled, config.answers.extract)
-    write_table(folder / "problems.parquet", [problem_row(p) for p in problems], PROBLEMS)
-    write_table(folder / "samples.parquet", rows, SAMPLES)
-    write_json(folder / "results.json", results(rows, section.k))
-    for number in range(len(models)):
-        shutil.rmtree(folder / f"model-{number}.parts", ignore_errors=True)
+
+def evaluate_benchmarks(
+    config: RunConfig,
+    models: Mapping[str, str | None],
+    names: Sequence[str],
+    folder: Path,
+    *,
+    data: Path | None = None,
+    responses: Path | None = None,
+    paper: Sequence[str] = (),
+) -> None:
+    """Benchmarks by name (``paper``: its six), each in a folder of its own below ``folder``, and one table over all of them.
+
+    Args:
+        data: folder with copies; the Hub is asked where there is none.
+        responses: a file of responses that were drawn elsewhere, to judge instead of sampling ``models``.
+        paper: arms of the paper's tables to show beside.
+    """
+    names = [each for name in names for each in (PAPER_BENCHMARKS if name == "paper" else (name,))]
+    for arm in paper:
+        paper_arm(arm)  # before anything is sampled
+    sets = _benchmark_sets(config, names, data, folder)
+    if responses is None:
+        evaluate_sets(config, models, sets)
+    else:
+        _judge_recorded(config, responses, sets)
+    write_benchmarks(folder, names, paper)
+    console.print((folder / "table.txt").read_text(encoding="utf-8"), end="")
+    console.print(f"tables: {folder / 'table.html'}, table.md, table.tex; all numbers: {folder / 'results.json'}")
+
+
+def _judge_recorded(config: RunConfig, path: Path, sets: Sequence[QuestionSet]) -> None:
+    recorded, n = read_recorded(path), config.evaluate.samples
+    settings = {key: dump_config(config)[key] for key in ("answers", "evaluate")}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for questions in sets:
+        sampled = {model: list(responses_to(questions.problems, of_model, n, path)) for model, of_model in recorded.items()}
+        claim_set(questions, {**settings, "responses": digest})
+        if not questions.is_done:
+            judge({model: iter(pairs) for model, pairs in sampled.items()}, questions, config.answers.read, config.evaluate.k)
+
+
+def _benchmark_sets(config: RunConfig, names: Sequence[str], data: Path | None, folder: Path) -> list[QuestionSet]:
+    """The question sets; asked as the benchmark is declared, unless the recipe has a template of its own."""
+    sets = []
+    for name in names:
+        problems = load_benchmark(name, data)
+        own = "template" in config.prompting.model_fields_set
+        prompting = config.prompting if own else config.prompting.model_copy(update={"template": benchmark(name).prompt})
+        sets.append(QuestionSet(name, problems, [prompting.render(p) for p in problems], folder / name))
+    return sets
 
 
 def check(config: RunConfig, folder: Path, train_problems: Sequence[Problem], test_problems: Sequence[Problem]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
 
-from sent_rl.answers import equivalent, extract
+from sent_rl.answers import equivalent
 from sent_rl.curriculum.entropy import Unparsed, semantic_entropy
 from sent_rl.curriculum.stages import Order, Stages, make_stages
 from sent_rl.problems import PROBLEMS, Problem, problem_row
@@ -35,24 +35,24 @@ CURRICULUM = pa.schema([*SCORES, pa.field("stage", pa.int64()), pa.field("positi
 
 def score_rows(
     sampled: Iterable[tuple[Problem, Sequence[Response]]],
-    strategies: Sequence[str],
+    read: Callable[[str], str | None],
     weights: Literal["counts", "likelihood"] = "counts",
     unparsed: Unparsed = "shared",
 ) -> Iterator[dict[str, Any]]:
-    """A row of SCORES for each problem and its responses."""
+    """A row of SCORES for each problem and its responses; ``read`` finds the answer in a response."""
     for problem, responses in sampled:
-        answers = [extract(r.text, strategies) for r in responses]
+        answers = [read(r.text) for r in responses]
         likelihoods = [math.exp(r.logprob) for r in responses] if weights == "likelihood" else None
         entropy = semantic_entropy(answers, likelihoods, unparsed)
         yield {
             **problem_row(problem),
             "semantic_entropy": entropy.value,
-            "pass_rate": sum(equivalent(problem.answer, a) for a in answers) / len(answers),
+            "pass_rate": sum(equivalent(problem.golds, a, problem.tolerance) for a in answers) / len(answers),
             "samples": len(answers),
             "clusters": len(set(entropy.clusters)),
             "unparsed": entropy.unparsed,
             "truncated": sum(not r.finished for r in responses),
-            "mean_tokens": sum(r.tokens for r in responses) / len(responses),
+            "mean_tokens": sum(r.tokens or 0 for r in responses) / len(responses),
             "answers": answers,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,11 +61,24 @@ def avg_at_k(n: ArrayLike, c: ArrayLike, k: int | None = None) -> NDArray[np.flo
     return values
 
 
-def estimate(per_question: ArrayLike) -> Estimate:
-    """Mean over questions and its standard error, ``std / sqrt(Q)`` (Miller 2024, arXiv 2411.00640, section 2); nan for one question.
+def estimate(per_question: ArrayLike, groups: Sequence[str] | None = None) -> Estimate:
+    """Mean over questions and its standard error (Miller 2024, arXiv 2411.00640); nan for one question.
 
-    For the paired difference of two models hand in the differences a question (section 4.2 there).
+    ``std / sqrt(Q)`` (section 2 there). For the paired difference of two models hand in the differences a question (section 4.2).
+
+    Args:
+        per_question: (Q,) values.
+        groups: (Q,) which questions belong together, because they are about the same text: then the clustered standard error
+            ``sqrt(sum over groups of (sum of deviations)^2) / Q`` (section 2.2), times ``sqrt(C / (C - 1))`` for C groups, so that groups
+            of one question each give the first formula.
     """
     values = np.asarray(per_question, dtype=np.float64)
-    stderr = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else float("nan")
+    if len(values) < 2:
+        return Estimate(float(values.mean()), float("nan"))
+    if groups is None:
+        return Estimate(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))))
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.bincount(member, weights=values - values.mean())
+    many = len(names)
+    stderr = math.sqrt(float((sums**2).sum()) * many / (many - 1)) / len(values) if many > 1 else float("nan")
     return Estimate(float(values.mean()), stderr)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sent_rl.answers import equivalent, extract
+from sent_rl.answers import verdict
 from sent_rl.evaluation.estimators import Estimate, avg_at_k, estimate, pass_at_k
 from sent_rl.problems import Problem
 from sent_rl.rollouts import Response
@@ -22,36 +22,46 @@ SAMPLES = pa.schema(
         "text": pa.string(),
         "answer": pa.string(),
         "correct": pa.bool_(),
+        "verdict": pa.string(),
         "tokens": pa.int64(),
         "finished": pa.bool_(),
     }
 )
-"""One row a response; ``answer`` is null where none could be read."""
+"""One row a response. ``answer``: null where none could be read; ``verdict``: same, different or none (none within the limits);
+``tokens``: null where it is not known."""
 
 
-def sample_rows(model: str, sampled: Iterable[tuple[Problem, Sequence[Response]]], strategies: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Rows of SAMPLES, with verdicts."""
+def sample_rows(
+    model: str, sampled: Iterable[tuple[Problem, Sequence[Response]]], read: Callable[[str], str | None]
+) -> Iterator[dict[str, Any]]:
+    """Rows of SAMPLES, with verdicts; ``read`` finds the answer in a response."""
     for problem, responses in sampled:
         for number, response in enumerate(responses):
-            answer = extract(response.text, strategies)
+            answer = read(response.text)
+            found = verdict(problem.golds, answer, problem.tolerance)
             yield {
                 "model": model,
                 "problem": problem.id,
                 "sample": number,
                 "text": response.text,
                 "answer": answer,
-                "correct": equivalent(problem.answer, answer),
+                "correct": found == "same",
+                "verdict": found,
                 "tokens": response.tokens,
                 "finished": response.finished,
             }
 
 
-def results(rows: Iterable[Mapping[str, Any]], ks: Sequence[int]) -> dict[str, Any]:
+def results(rows: Iterable[Mapping[str, Any]], ks: Sequence[int], groups: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The content of results.json.
 
     ``models``: for each model ``avg@K`` and ``pass@K`` with value and standard error over questions; ``differences``: the same for each
-    later model minus the first, paired by question; ``rates``: mean response length in tokens, truncated and unparsable shares; ``n``:
-    samples a question; ``problems``: how many. avg@K is the same estimate for every K: the mean over all n samples.
+    later model minus the first, paired by question; ``rates``: mean response length in tokens, shares of truncated responses, of those
+    without an answer, and of those without a verdict; ``n``: samples a question; ``problems``: how many. avg@K is the same estimate for
+    every K: the mean over all n samples.
+
+    Args:
+        groups: problem id -> what it has in common with others; the standard errors are then clustered.
 
     Raises:
         ValueError: models with different questions, or a different number of samples somewhere.
@@ -61,10 +71,12 @@ def results(rows: Iterable[Mapping[str, Any]], ks: Sequence[int]) -> dict[str, A
     scores = {model: _per_question([row for row in table if row["model"] == model], ks) for model in models}
     questions, n = _common_shape(table, models)
     base = scores[models[0]]
+    member = [groups[q] for q in sorted(groups)] if groups else None
     return {
-        "models": {model: {m: _plain(estimate(values)) for m, values in scores[model].items()} for model in models},
+        "models": {model: {m: _plain(estimate(values, member)) for m, values in scores[model].items()} for model in models},
         "differences": {
-            f"{model} - {models[0]}": {m: _plain(estimate(values - base[m])) for m, values in scores[model].items()} for model in models[1:]
+            f"{model} - {models[0]}": {m: _plain(estimate(values - base[m], member)) for m, values in scores[model].items()}
+            for model in models[1:]
         },
         "rates": {model: _rates([row for row in table if row["model"] == model]) for model in models},
         "n": n,
@@ -101,9 +113,11 @@ def _plain(value: Estimate) -> dict[str, float | None]:
     return {"value": value.value, "stderr": None if np.isnan(value.stderr) else value.stderr}
 
 
-def _rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    known = [row["tokens"] for row in rows if row["tokens"] is not None]
     return {
-        "mean_tokens": float(np.mean([row["tokens"] for row in rows])),
+        "mean_tokens": float(np.mean(known)) if known else None,
         "truncated": float(np.mean([not row["finished"] for row in rows])),
         "unparsed": float(np.mean([row["answer"] is None for row in rows])),
+        "no_verdict": float(np.mean([row["verdict"] == "none" for row in rows])),
     }

@@ -65,10 +65,11 @@ class File(_Source):
     id: str | None = Field(None, description="column of a unique id; the row number where there is none")
     count: int | None = Field(None, ge=1, description="only the first so many rows")
 
+    def rows(self) -> list[dict[str, Any]]:
+        return _read_rows(Path(self.path))[: self.count]
+
     def load(self) -> list[Problem]:
-        path = Path(self.path)
-        rows = _read_rows(path)[: self.count]
-        return problems_from_rows(rows, str(path), self.prompt, self.answer, self.id)
+        return problems_from_rows(self.rows(), self.path, self.prompt, self.answer, self.id)
 
 
 class Hub(_Source):
@@ -83,7 +84,7 @@ class Hub(_Source):
     id: str | None = Field(None, description="column of a unique id; the row number where there is none")
     count: int | None = Field(None, ge=1, description="only the first so many rows")
 
-    def load(self) -> list[Problem]:
+    def rows(self) -> list[dict[str, Any]]:
         from datasets import load_dataset, logging
         from datasets.exceptions import DatasetNotFoundError
 
@@ -95,8 +96,10 @@ class Hub(_Source):
             raise UserError(
                 f"problems: neither a file nor a data set that could be loaded from the Hub: {self.dataset!r} ({first})"
             ) from error
-        rows = [dict(row) for row in (data if self.count is None else data.select(range(min(self.count, len(data)))))]
-        return problems_from_rows(rows, self.dataset, self.prompt, self.answer, self.id)
+        return [dict(row) for row in (data if self.count is None else data.select(range(min(self.count, len(data)))))]
+
+    def load(self) -> list[Problem]:
+        return problems_from_rows(self.rows(), self.dataset, self.prompt, self.answer, self.id)
 
 
 def parse_source(value: Any) -> Any:

@@ -149,7 +149,7 @@ def _rounded(path: re.Match[str]) -> str:
 
 
 def spread_curves(series: Mapping[str, Sequence[Sequence[float]]], label: str, baseline: str) -> str:
-    """One panel an arm: every seed's curve, smoothed, and their mean, over the range of all arms' means (grey) and the baseline's mean (dashed)."""
+    """One panel an arm: every seed's curve, smoothed, and their mean, over the range of all means (grey) and the baseline's (dashed)."""
     columns = min(4, len(series))
     rows = -(-len(series) // columns)
     means = {arm: _smooth(_mean_curve(runs)) for arm, runs in series.items()}

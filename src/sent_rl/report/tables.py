@@ -49,6 +49,19 @@ def distinct_metrics(found: Mapping[str, Any]) -> list[str]:
     return [averages[-1], *(m for m in metrics if m.startswith("pass@") and m != "pass@1")]
 
 
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the first the heading, as a Markdown table."""
+    heading, *rows = table
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heading, ["---"] * len(heading), *rows))
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
+    """The same for a terminal."""
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    pad = [str.ljust if i == 0 else str.rjust for i in range(len(widths))]
+    return "\n".join("  ".join(p(cell, w) for p, cell, w in zip(pad, row, widths, strict=True)).rstrip() for row in table) + "\n"
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl; none where there is no such file."""
     return read_json_lines(path)

@@ -14,11 +14,11 @@ Prompt = str | list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Response:
-    """``text`` without special tokens; ``tokens``: how many, the end-of-text token included; ``finished``: whether it ended by itself;
-    ``logprob``: mean log-prob a token in nats at temperature 1, nan where it was not asked for."""
+    """``text`` without special tokens; ``tokens``: how many, the end-of-text token included, None where it was not recorded;
+    ``finished``: whether it ended by itself; ``logprob``: mean log-prob a token in nats at temperature 1, nan where not asked for."""
 
     text: str
-    tokens: int
+    tokens: int | None
     finished: bool
     logprob: float = float("nan")
 

@@ -88,7 +88,7 @@ def is_done(study: StudyConfig, folder: Path, arm: str, seed: int) -> bool:
 
 
 def run_cell(study: StudyConfig, folder: Path, arm: str, seed: int, keep: bool = False) -> None:
-    """Stage, train and evaluate one cell (``seconds``: of the processor); leaves ``cell.json``, and its run directory only where asked to ``keep`` it."""
+    """Stage, train and evaluate one cell; leaves ``cell.json`` (``seconds``: of the processor), and the run where asked to ``keep`` it."""
     prepare(study, folder)
     if is_done(study, folder, arm, seed):
         console.print(f"cell {arm}/{seed} is done")

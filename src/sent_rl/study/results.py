@@ -17,6 +17,7 @@ from sent_rl.evaluation import avg_at_k, pass_at_k
 from sent_rl.evaluation.comparison import Difference, Scores, difference, holm, interval
 from sent_rl.files import write_table, write_text
 from sent_rl.report.figures import forest, spread_curves
+from sent_rl.report.tables import markdown
 from sent_rl.study.config import StudyConfig
 
 RESULTS = pa.schema({"arm": pa.string(), "seed": pa.int64(), "question": pa.int64(), "correct": pa.int64(), "n": pa.int64()})
@@ -98,7 +99,7 @@ def write_study(config: StudyConfig, folder: Path) -> Path:
     plots = _plots(study)
     for name, svg in plots.items():
         write_text(folder / f"{name}.svg", f'<?xml version="1.0" encoding="utf-8"?>\n{svg}')
-    write_text(folder / "table.md", "\n\n".join(f"{title}\n\n{_markdown(table)}" for title, table in tables.items()) + "\n")
+    write_text(folder / "table.md", "\n\n".join(f"{title}\n\n{markdown(table)}" for title, table in tables.items()) + "\n")
     environment = jinja2.Environment(loader=jinja2.PackageLoader("sent_rl.report"), autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.get_template("study.html").render(
         study=config, tables=tables, plots=plots, cells=sum(map(len, study.cells.values())), wanted=len(config.cells()),
@@ -154,9 +155,3 @@ def _plots(study: Study) -> dict[str, str]:
             name = f"{metric.replace('@', '_at_')}_to_{study.config.baseline}"
             plots[name] = forest({arm: d for arm, (_, d) in against.items()}, f"{metric}: points above {study.config.baseline}")
     return plots
-
-
-def _markdown(table: Sequence[Sequence[str]]) -> str:
-    heading, *rows = table
-    lines = ["| " + " | ".join(row) + " |" for row in (heading, ["---"] * len(heading), *rows)]
-    return "\n".join(lines)

@@ -27,6 +27,7 @@ class SENTConfig(GRPOConfig):
             KL always to the initial policy. All three together are what SENT's authors did by starting a new run a stage.
 
         extract: how a final answer is found in a response, for methods whose curriculum follows the rollouts (``sent_rl.answers``).
+        thoughts: whether an answer inside ``<think>...</think>`` counts there.
         track_reference: keep a reference policy to log the KL to it, also where the method needs none.
 
     With a ``stage`` column in the training set, ``num_train_epochs`` counts the passes over each stage, and ``max_steps`` is shared out
@@ -46,6 +47,7 @@ class SENTConfig(GRPOConfig):
     extract: list[str] = field(
         default_factory=lambda: list(DEFAULT_STRATEGIES), metadata={"help": "Strategies that find the final answer in a response."}
     )
+    thoughts: bool = field(default=False, metadata={"help": "Look for the final answer inside <think>...</think> too."})
     track_reference: bool = field(default=False, metadata={"help": "Log the KL to the initial policy also where no method needs it."})
 
     def __post_init__(self) -> None:

@@ -17,12 +17,12 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from sent_rl.answers import equivalent, extract
+from sent_rl.answers import equivalent
 from sent_rl.config import RunConfig, dump_config
 from sent_rl.errors import UserError, nearest
 from sent_rl.files import atomic, check_claim, claim, partial_path, read_json_lines, write_error, write_text
 from sent_rl.models import load
-from sent_rl.problems import Problem
+from sent_rl.problems import problem_of
 from sent_rl.trainers.trl.config import SENTConfig
 from sent_rl.trainers.trl.trainer import STATE_FILE, SENTTrainer
 
@@ -76,7 +76,7 @@ def _build(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], arguments
     try:
         return SENTTrainer(
             model=model,
-            reward_funcs=_reward(config.answers.extract),
+            reward_funcs=_reward(config.answers.read_for_reward),
             args=arguments,
             train_dataset=_dataset(config, curriculum),
             processing_class=tokenizer,
@@ -110,6 +110,7 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
         "method": config.method.model_dump(),
         "stage_reset": list(section.stage_reset),
         "extract": list(config.answers.extract),
+        "thoughts": config.answers.thoughts,
         "max_steps": section.steps or -1,
         "num_train_epochs": section.passes,
         "per_device_train_batch_size": per_pass,
@@ -188,22 +189,23 @@ class MetricsFile(TrainerCallback):
         self.on_step(metrics, state.max_steps)
 
 
-def _reward(strategies: Sequence[str]) -> Callable[..., list[float]]:
+def _reward(read: Callable[[str], str | None]) -> Callable[..., list[float]]:
     """TRL's reward function: 1 for a right final answer, else 0. The same verdict as the evaluation's."""
 
-    def correct(completions: Sequence[Any], answer: Sequence[str], **_: Any) -> list[float]:
+    def correct(completions: Sequence[Any], golds: Sequence[list[str]], tolerance: Sequence[float | None], **_: Any) -> list[float]:
         texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
-        return [float(equivalent(gold, extract(text, strategies))) for text, gold in zip(texts, answer, strict=True)]
+        return [float(equivalent(gold, read(text), off)) for text, gold, off in zip(texts, golds, tolerance, strict=True)]
 
     return correct
 
 
 def _dataset(config: RunConfig, curriculum: Sequence[Mapping[str, Any]]) -> Dataset:
-    problems = [Problem(str(row["id"]), str(row["prompt"]), str(row["answer"])) for row in curriculum]
+    problems = [problem_of(row) for row in curriculum]
     return Dataset.from_dict(
         {
             "prompt": [config.prompting.render(p) for p in problems],
-            "answer": [p.answer for p in problems],
+            "golds": [list(p.golds) for p in problems],
+            "tolerance": [p.tolerance for p in problems],
             "stage": [row["stage"] for row in curriculum],
             "semantic_entropy": [row.get("semantic_entropy", 0.0) for row in curriculum],
         }

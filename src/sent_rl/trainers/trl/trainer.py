@@ -278,7 +278,7 @@ class SENTTrainer(GRPOTrainer):
     def _update_curriculum(self, order: OnlineStages, inputs: list[dict[str, Any]], batch: dict[str, Any]) -> None:
         """Semantic entropies of the rollout's problems, from the answers of all ranks."""
         texts = self.processing_class.batch_decode(batch["completion_ids"], skip_special_tokens=True)
-        own = [(row[ROW], extract(text, self.args.extract)) for row, text in zip(inputs, texts, strict=True)]
+        own = [(row[ROW], extract(text, self.args.extract, thoughts=self.args.thoughts)) for row, text in zip(inputs, texts, strict=True)]
         answers: dict[int, list[str | None]] = {}
         for row, answer in gather_object(own):
             answers.setdefault(row, []).append(answer)

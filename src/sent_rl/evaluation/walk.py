@@ -1,0 +1,133 @@
+"""Models x question sets -> samples -> verdicts -> results, each part written when it is done and not done again."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sent_rl.evaluation.evaluate import SAMPLES, results, sample_rows
+from sent_rl.files import claim, write_json, write_table
+from sent_rl.models import ModelConfig, load, model_identity
+from sent_rl.problems import PROBLEMS, Problem, problem_row
+from sent_rl.rollouts import Engine, Prompt, Response, Sampling, collect
+
+Sampled = Iterator[tuple[Problem, list[Response]]]
+Progress = Callable[[str, int], Any]
+"""Called with a title and a number of problems; a context manager that yields what counts them."""
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """Questions of one table of results: ``prompts`` go to the model, ``folder`` is where the results belong."""
+
+    name: str
+    problems: Sequence[Problem]
+    prompts: Sequence[Prompt]
+    folder: Path
+
+    @property
+    def is_done(self) -> bool:
+        return (self.folder / "results.json").is_file()
+
+    @cached_property
+    def groups(self) -> dict[str, str] | None:
+        """Problem id -> group, where the problems have groups."""
+        found = {p.id: str(p.metadata["group"]) for p in self.problems if p.metadata.get("group")}
+        return found if len(found) == len(self.problems) else None
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps([[p.id, *p.golds, p.tolerance] for p in self.problems]).encode()).hexdigest()
+
+
+class LazyEngine:
+    """Loads its model when it is first asked for a sample: a set whose parts are all there needs none."""
+
+    def __init__(self, config: ModelConfig, path: str | None) -> None:
+        self.config, self.path = config, path
+
+    @cached_property
+    def engine(self) -> Engine:
+        from sent_rl.rollouts.transformers import TransformersEngine
+
+        return TransformersEngine(*load(self.config, self.path))
+
+    def sample(self, prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int, logprobs: bool = False) -> list[list[Response]]:
+        return self.engine.sample(prompts, n, sampling, seed, logprobs)
+
+
+class Sampler:
+    """Draws ``n`` responses of one model to the problems of a set, in parts below the set's folder."""
+
+    def __init__(self, config: ModelConfig, path: str | None, number: int, n: int, sampling: Sampling, seed: int) -> None:
+        self.engine, self.identity = LazyEngine(config, path), model_identity(config, path)
+        self.number, self.n, self.sampling, self.seed = number, n, sampling, seed
+
+    def parts(self, questions: QuestionSet) -> Path:
+        return questions.folder / f"model-{self.number}.parts"
+
+    def responses(self, questions: QuestionSet, advance: Callable[[int], None] = lambda problems: None) -> Sampled:
+        return collect(
+            self.engine, questions.problems, questions.prompts, self.n, self.sampling, self.seed, self.parts(questions),
+            model=self.identity, advance=advance,
+        )  # fmt: skip
+
+    def release(self) -> None:
+        """Give the model's memory back."""
+        self.engine.__dict__.pop("engine", None)
+        gc.collect()
+
+
+def draw(samplers: Mapping[str, Sampler], sets: Iterable[QuestionSet], progress: Progress) -> None:
+    """Sample every model on every set that is not done; one model in memory at a time."""
+    pending = [questions for questions in sets if not questions.is_done]
+    for model, sampler in samplers.items():
+        for questions in pending:
+            title = f"evaluate {model}" + (f" on {questions.name}" if questions.name else "")
+            with progress(title, len(questions.problems)) as advance:
+                for _ in sampler.responses(questions, advance):
+                    pass
+        sampler.release()
+
+
+def judge(sampled: Mapping[str, Sampled], questions: QuestionSet, read: Callable[[str], str | None], ks: Sequence[int]) -> dict[str, Any]:
+    """Verdicts on the responses of every model -> problems.parquet, samples.parquet and results.json of the set.
+
+    Returns:
+        The content of results.json.
+    """
+    light: list[dict[str, Any]] = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for model, responses in sampled.items():
+            for row in sample_rows(model, responses, read):
+                light.append({key: value for key, value in row.items() if key != "text"})
+                yield row
+
+    write_table(questions.folder / "problems.parquet", map(problem_row, questions.problems), PROBLEMS)
+    write_table(questions.folder / "samples.parquet", rows(), SAMPLES)
+    found = results(light, ks, questions.groups)
+    write_json(questions.folder / "results.json", found)
+    return found
+
+
+def judge_drawn(samplers: Mapping[str, Sampler], questions: QuestionSet, read: Callable[[str], str | None], ks: Sequence[int]) -> None:
+    """:func:`judge` what :func:`draw` has drawn, and remove its parts."""
+    judge({model: sampler.responses(questions) for model, sampler in samplers.items()}, questions, read, ks)
+    for sampler in samplers.values():
+        shutil.rmtree(sampler.parts(questions), ignore_errors=True)
+
+
+def claim_set(questions: QuestionSet, settings: Mapping[str, Any]) -> None:
+    """Make the set's folder the place of this evaluation, or find that it is.
+
+    Raises:
+        UserError: it holds another.
+    """
+    claim(questions.folder, "evaluation.yaml", {**settings, "problems": questions.fingerprint()})
