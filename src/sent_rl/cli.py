@@ -17,6 +17,7 @@ from sent_rl.errors import UserError
 
 if TYPE_CHECKING:
     from sent_rl.config import RunConfig
+    from sent_rl.problems.writing import RowSchema
 
 app = typer.Typer(
     name="sent",
@@ -53,6 +54,12 @@ def _whole_numbers(text: str | None) -> list[int] | None:
 
 def _names(text: str | None) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()] if text else []
+
+
+def _row_schema(name: str) -> RowSchema:
+    if name not in ("plain", "verl"):
+        raise UserError(f"--schema {name}: plain or verl")
+    return "verl" if name == "verl" else "plain"
 
 
 def _refuse_existing(path: Path) -> None:
@@ -178,6 +185,42 @@ def evaluate(
     pipeline.evaluate(config, named, config.problems.test.load(), out)
     found = json.loads((out / "results.json").read_text(encoding="utf-8"))
     console.print("\n".join([results_heading(found), *results_lines(found)]))
+
+
+@app.command("check-overlap")
+def check_overlap(
+    train: Annotated[str, typer.Argument(help="Training problems: a .jsonl, .json or .parquet file, or a Hub id.")],
+    benchmarks: Annotated[str, typer.Option(help="Names with commas between them (docs/evaluation.md); paper: its six.")] = "paper",
+    data: Annotated[Path | None, typer.Option(help="Folder with copies of the benchmarks, instead of the Hub.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="The report to write, JSON.")] = Path("overlap.json"),
+    clean: Annotated[Path | None, typer.Option(help="Write what is left without any of these (.jsonl, .parquet).")] = None,
+    schema: Annotated[str, typer.Option(help="Rows of --clean: plain, or verl.")] = "plain",
+    settings: Settings = None,
+) -> None:
+    """Find training problems that re-appear in a benchmark, and those that the training set repeats."""
+    from sent_rl import pipeline
+
+    _refuse_existing(out)
+    config = _config(None, settings, problems__train=train)
+    pipeline.check_overlap(config, _names(benchmarks), out, data=data, clean=clean, schema=_row_schema(schema))
+
+
+@app.command()
+def convert(
+    problems: Annotated[str, typer.Argument(help="As for `sent score`.")],
+    out: Annotated[Path, typer.Argument(help="The .jsonl or .parquet file to write.")],
+    schema: Annotated[str, typer.Option(help="plain: id, prompt, answer, source; verl: the rows that verl's dataset reads.")] = "verl",
+    settings: Settings = None,
+) -> None:
+    """Write problems of any source as a file, in verl's row schema for example."""
+    from sent_rl.problems import write_problems
+
+    _refuse_existing(out)
+    config = _config(None, settings, problems__train=problems)
+    found = config.problems.train.load()
+    template = config.prompting.template.strip() if "template" in config.prompting.model_fields_set else "{question}"
+    write_problems(found, out, _row_schema(schema), template)
+    console.print(f"{len(found)} problems: {out}")
 
 
 @app.command()

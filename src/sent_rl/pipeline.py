@@ -13,11 +13,14 @@ from sent_rl.console import console, progress, step_line
 from sent_rl.curriculum import CURRICULUM, SCORES, equal_sizes, score_rows, stage_facts, stage_rows
 from sent_rl.errors import UserError
 from sent_rl.evaluation.benchmarks import PAPER_BENCHMARKS, benchmark, load_benchmark
+from sent_rl.evaluation.overlap import cleaned
+from sent_rl.evaluation.overlap import report as overlap_report
 from sent_rl.evaluation.paper import paper_arm
 from sent_rl.evaluation.walk import QuestionSet, Sampler, claim_set, draw, judge, judge_drawn
-from sent_rl.files import claim, read_table, write_table
+from sent_rl.files import claim, read_table, write_json, write_table
 from sent_rl.models import load, load_tokenizer, model_identity
-from sent_rl.problems import Problem
+from sent_rl.problems import Problem, write_problems
+from sent_rl.problems.writing import RowSchema
 from sent_rl.report import summary, write_benchmarks, write_report
 from sent_rl.rollouts import collect, read_recorded, responses_to
 
@@ -154,7 +157,7 @@ def evaluate_benchmarks(
         responses: a file of responses that were drawn elsewhere, to judge instead of sampling ``models``.
         paper: arms of the paper's tables to show beside.
     """
-    names = [each for name in names for each in (PAPER_BENCHMARKS if name == "paper" else (name,))]
+    names = _spelled_out(names)
     for arm in paper:
         paper_arm(arm)  # before anything is sampled
     sets = _benchmark_sets(config, names, data, folder)
@@ -165,6 +168,33 @@ def evaluate_benchmarks(
     write_benchmarks(folder, names, paper)
     console.print((folder / "table.txt").read_text(encoding="utf-8"), end="")
     console.print(f"tables: {folder / 'table.html'}, table.md, table.tex; all numbers: {folder / 'results.json'}")
+
+
+def check_overlap(
+    config: RunConfig, names: Sequence[str], out: Path, *, data: Path | None = None, clean: Path | None = None, schema: RowSchema = "plain"
+) -> None:
+    """Look for the training problems in benchmarks and among themselves; write the report, and the clean rest where asked to."""
+    train = config.problems.train.load()
+    found = overlap_report(train, {name: load_benchmark(name, data) for name in _spelled_out(names)})
+    if clean is not None:
+        left = cleaned(train, found)
+        write_problems(left, clean, schema)
+        console.print(f"{len(left)} of {len(train)} problems left: {clean}")
+    write_json(out, {"train": config.problems.train.model_dump(mode="json"), **found})
+    for name, counts in found["benchmarks"].items():
+        console.print(
+            f"{benchmark(name).title:14} {counts['full']} of {counts['problems']} re-appear word by word, "
+            f"{counts['prefix']} by their beginning, {counts['ngram']} in parts"
+        )
+    repeated = sum(len(group) - 1 for group in found["duplicates"])
+    console.print(
+        f"training set: {repeated} of {found['problems']} problems are repetitions, {len(found['conflicts'])} groups of them disagree"
+    )
+    console.print(f"report: {out}")
+
+
+def _spelled_out(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(each for name in names for each in (PAPER_BENCHMARKS if name == "paper" else (name,))))
 
 
 def _judge_recorded(config: RunConfig, path: Path, sets: Sequence[QuestionSet]) -> None:

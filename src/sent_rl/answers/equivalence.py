@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -15,6 +16,7 @@ Verdict = Literal["same", "different", "none"]
 """``none``: no verdict was reached within the limits of time and memory."""
 
 _guard = Guard()
+atexit.register(_guard.close)
 _LONGEST, _DEEPEST, _MOST_DIGITS = 400, 20, 40
 _DECIMALS, _RELATIVE = Fraction(1, 2_000_000), Fraction(1, 100_000)
 

@@ -4,6 +4,7 @@ from sent_rl.problems.arithmetic import arithmetic_problems
 from sent_rl.problems.problem import PROBLEMS, Problem, problem_of, problem_row
 from sent_rl.problems.prompting import Prompting
 from sent_rl.problems.sources import Source, parse_source, problems_from_rows
+from sent_rl.problems.writing import write_problems
 
 __all__ = [
     "PROBLEMS",
@@ -15,4 +16,5 @@ __all__ = [
     "problem_of",
     "problem_row",
     "problems_from_rows",
+    "write_problems",
 ]

@@ -1,0 +1,57 @@
+"""Problems -> a file: as this package reads them, or in verl's row schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from sent_rl.errors import UserError
+from sent_rl.files import write_table, write_text
+from sent_rl.problems.problem import Problem
+
+RowSchema = Literal["plain", "verl"]
+
+VERL = pa.schema(
+    {
+        "data_source": pa.string(),
+        "prompt": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+        "ability": pa.string(),
+        "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
+        "extra_info": pa.struct({"index": pa.int64(), "id": pa.string(), "accept": pa.list_(pa.string()), "tolerance": pa.float64()}),
+    }
+)
+"""What verl's RLHFDataset and its reward managers read; ``extra_info`` holds what our grader may need besides."""
+_PLAIN = pa.schema({"id": pa.string(), "prompt": pa.string(), "answer": pa.string(), "source": pa.string()})
+
+
+def verl_row(problem: Problem, index: int, template: str = "{question}") -> dict[str, Any]:
+    """A row of VERL; the question inside ``template`` is the one user message."""
+    return {
+        "data_source": problem.source or "sent-rl",
+        "prompt": [{"role": "user", "content": template.replace("{question}", problem.prompt)}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": problem.answer},
+        "extra_info": {"index": index, "id": problem.id, "accept": list(problem.golds[1:]), "tolerance": problem.tolerance},
+    }
+
+
+def write_problems(problems: Sequence[Problem], path: Path, schema: RowSchema = "plain", template: str = "{question}") -> None:
+    """Write .jsonl or .parquet.
+
+    Raises:
+        UserError: another kind of file.
+    """
+    if path.suffix not in (".jsonl", ".parquet"):
+        raise UserError(f"{path}: write .jsonl or .parquet")
+    if schema == "verl":
+        rows, table = [verl_row(p, i, template) for i, p in enumerate(problems)], VERL
+    else:
+        rows, table = [{"id": p.id, "prompt": p.prompt, "answer": p.answer, "source": p.source} for p in problems], _PLAIN
+    if path.suffix == ".parquet":
+        write_table(path, rows, table)
+    else:
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
