@@ -24,7 +24,7 @@ from sent_rl.errors import UserError
 from sent_rl.files import write_json
 from sent_rl.methods import Method, Rollouts, State, Treatment, resolve
 from sent_rl.objective import aggregate, kl_estimate, penalty
-from sent_rl.tokens import share_count
+from sent_rl.trainers.metrics import treatment_metrics
 from sent_rl.trainers.trl.checks import check
 from sent_rl.trainers.trl.config import SENTConfig
 from sent_rl.trainers.trl.stages import (
@@ -39,7 +39,6 @@ from sent_rl.trainers.trl.stages import (
 
 _KL_COEF = "treatment_kl_coef"
 STATE_FILE = "sent_state.json"  # in a checkpoint
-_TOP_SHARE = 2e-4  # of the tokens whose covariance is logged as "top", as in Cui et al. 2505.22617
 # What TRL's loss hands to the forward pass besides ids, for models that see more than text.
 _MODEL_INPUTS = (
     "pixel_values",
@@ -313,20 +312,8 @@ class SENTTrainer(GRPOTrainer):
 
     def _log_treatment(self, rollouts: Rollouts, treatment: Treatment, measured: bool) -> None:
         """What was selected, over the whole step. Covariances only where log-probs were ``measured`` before the update."""
-        metrics, total = self._metrics["train"], rollouts.mask.sum().clamp(min=1)
-        metrics["tokens"].append(float(total))
-        for name, selection in treatment.selections.items():
-            metrics[f"share/{name}"].append((selection.sum() / total).item())
-            metrics[f"entropy/{name}"].append(_mean(rollouts.entropies[selection]))
-            metrics[f"negative_advantage/{name}"].append(_mean((rollouts.advantages[selection] < 0).float()))
-        if measured and rollouts.mask.any():
-            covariance = rollouts.covariance()[rollouts.mask]
-            metrics["covariance/mean"].append(covariance.mean().item())
-            metrics["covariance/top"].append(covariance.topk(share_count(_TOP_SHARE, covariance.numel())).values.mean().item())
-        for name, value in treatment.state.items():
-            metrics[f"state/{name}"].append(value)
-        if treatment.entropy_coef:
-            metrics["method_entropy_coef"].append(treatment.entropy_coef)
+        for name, value in treatment_metrics(rollouts, treatment, measured).items():
+            self._metrics["train"][name].append(value)
 
     def _log_kl(self, logps: Tensor, old_logps: Tensor, inputs: dict[str, Any]) -> None:
         """Mean KL a token (k3 times the ratio, as TRL logs it) to the old policy, and to the reference unless TRL logs that.
@@ -341,11 +328,6 @@ class SENTTrainer(GRPOTrainer):
             kl = kl_estimate(logps, anchor, old_logps, "k3", importance=True)
             mean = self.accelerator.reduce(kl[_valid(inputs)].sum() / tokens, reduction="mean")
             self._metrics["train"][name].append(mean.item())
-
-
-def _mean(values: Tensor) -> float:
-    """The mean, 0 of nothing."""
-    return values.mean().item() if values.numel() else 0.0
 
 
 def _valid(batch: Mapping[str, Any]) -> Tensor:

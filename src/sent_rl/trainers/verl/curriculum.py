@@ -1,0 +1,63 @@
+"""The curriculum as a sampler for verl's stateful data loader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import Sampler
+
+from sent_rl.curriculum import OnlineStages, StageSampler
+from sent_rl.methods import Method
+
+STAGE, ENTROPY = "stage", "semantic_entropy"
+"""Keys of a row's ``extra_info``."""
+
+
+class StagedIndices(Sampler[int]):
+    """Indices stage after stage, shuffled inside a stage; or, for an online curriculum, each batch drawn when it is asked for.
+
+    The data loader saves and loads its position, and with it what an online curriculum knows.
+    """
+
+    def __init__(self, stages: StageSampler, online: OnlineStages | None = None) -> None:
+        self.stages, self.online = stages, online
+        self.order: Sequence[int] = stages.order() if online is None else online
+        self.position = 0
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[int]:
+        while self.position < len(self.order):
+            self.position += 1
+            yield self.order[self.position - 1]
+        self.position = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position, "online": None if self.online is None else self.online.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.position = int(state["position"])
+        if self.online is not None:
+            self.online.load_state_dict(state["online"])
+
+
+def is_staged(rows: Sequence[Any]) -> bool:
+    """Whether the rows' ``extra_info`` has stages."""
+    return bool(rows) and isinstance(rows[0], dict) and rows[0].get(STAGE) is not None
+
+
+def staged_indices(
+    rows: Sequence[dict[str, Any]], method: Method, batch_size: int, passes: int, steps: int | None, seed: int
+) -> StagedIndices:
+    """The sampler of a data set whose rows' ``extra_info`` are ``rows``.
+
+    Args:
+        steps: training steps in all, shared out among the stages; None for ``passes`` over each stage.
+    """
+    stages = StageSampler([int(row[STAGE]) for row in rows], batch_size, passes=passes, batches=steps, seed=seed)
+    if not method.online_curriculum:
+        return StagedIndices(stages)
+    entropies = [float(row.get(ENTROPY) or 0.0) for row in rows]
+    return StagedIndices(stages, OnlineStages(stages, entropies, getattr(method, "smoothing", 1.0)))

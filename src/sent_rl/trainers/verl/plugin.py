@@ -1,0 +1,36 @@
+"""What verl's entry point ``verl.plugins`` loads, in every process that imports verl."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from importlib import metadata
+
+from sent_rl.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+SUPPORTED = ("0.9.0", "0.10.0")
+"""verl from the first up to, but not, the second: its trainer's hooks change between minor versions."""
+
+
+def check_version(version: str) -> None:
+    """Raise a UserError unless this version of verl is one that the plug-in is written for."""
+    from packaging.version import Version
+
+    if not Version(SUPPORTED[0]) <= Version(version) < Version(SUPPORTED[1]):
+        raise UserError(f"verl {version} is installed; this version of sent-rl needs verl >={SUPPORTED[0]},<{SUPPORTED[1]}")
+
+
+def load() -> None:
+    """Register the trainer mode. verl hides what an entry point raises, so the reason is said aloud before it is raised."""
+    try:
+        check_version(metadata.version("verl"))
+        import sent_rl.trainers.verl.trainer  # noqa: F401  (registers itself)
+    except Exception as error:
+        warnings.warn(f"sent-rl: the verl plug-in could not be loaded, trainer mode 'sent' is missing ({error})", stacklevel=2)
+        raise
+    logger.debug("sent-rl: trainer mode 'sent' is registered")
+
+
+load()
