@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 
-from sent_rl.answers import canonical, cluster, equivalent, extract
+from sent_rl.answers import canonical, cluster, equivalent, extract, verdict
 from sent_rl.answers.guard import Guard
 from sent_rl.errors import UserError
 
@@ -33,6 +34,11 @@ from sent_rl.errors import UserError
         (r"\boxed{1} <think> no, \boxed{2}", None),
         (r"thinking aloud, 3 </think> so 4", "4"),
         (r"<think>\boxed{5}</think>", None),
+        ("The answer is:\n\\[\n\\frac{1}{2}\n\\]", "\\[\n\\frac{1}{2}\n\\]"),
+        ("Final Answer: The final answer is $42$. I hope it is correct.", "$42$"),
+        ("#### Answer: 5", "5"),
+        (r"\boxed{1} and \boxed{-2}", "1, -2"),
+        (r"first \boxed{1}, then \boxed{3}", "3"),
     ],
 )
 def test_extract(text: str, answer: str | None) -> None:
@@ -147,10 +153,116 @@ DIFFERENT = [
 ]
 
 
+WRITTEN_BY_MODELS = [
+    ("2xy", "2x y"),
+    ("3+4i", "3+4\\mathrm{i}"),
+    ("1000000", "1 million"),
+    ("p - q", "p-q"),
+    ("m g h", "mgh"),
+    ("n R T", "nRT"),
+    ("xyzw", "wxyz"),
+    ("x^2-2", "(x-\\sqrt2)(x+\\sqrt2)"),
+    ("2x^2", "\\sqrt4x^2"),
+    ("\\frac{3x^2}{4}", "(\\frac{\\sqrt3}{2}x)^2"),
+    ("\\frac{n(n-1)}{2}", "\\binom n2"),
+    ("3\\sqrt{13}", "3\u221a13"),
+    ("-2", "\\sqrt[3]{-8}"),
+    ("-2", "(-8)^{1/3}"),
+    ("1/3", "0.\\bar{3}"),
+    ("1/6", "0.1\\bar{6}"),
+    ("10^{33}", "10\xb3\xb3"),
+    ("1/2", "\xbd"),
+    ("12", "12 m"),
+    ("10", "10 m/s"),
+    ("12", "12 km/s"),
+    ("4.5e33", "4.5 \\times 10^{33} erg/s"),
+    ("18", "\u20ac18"),
+    ("x\\ge 0", "x >= 0"),
+    ("(-\\infty,3)", "(-inf,3)"),
+    ("{100,200}", "\\{100,200\\}"),
+    ("5", "5 apples"),
+    ("12", "12 sq cm/hour"),
+    ("5.4", "5.4\\text{ cents}"),
+    ("3", "3 \\text{ m}"),
+    ("864", "864 \\mbox{ inches}^2"),
+    ("Evelyn", "\\text{Evelyn}"),
+    ("5000000", "5\\text{ million}"),
+    ("red", "\\text{Red}"),
+    ("7", "x = 7 cm"),
+    ("1/2", "50\\%"),
+    ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix}1\\\\[4pt]2\\end{pmatrix}"),
+]
+WRONG_BUT_CLOSE = [
+    ("2xy", "2"),
+    ("2ab", "2cd"),
+    ("6xy", "6yz"),
+    ("2xy", "2xyz"),
+    ("12xy^2", "12"),
+    ("1+23i", "12+3i"),
+    ("1+11i", "11+i"),
+    ("7", "3+4\\mathrm{i}"),
+    ("2", "2\\mathrm{e}"),
+    ("3", "3\\text{x}"),
+    ("2\\mathbf{i}+3\\mathbf{j}", "2\\mathbf{i}+3\\mathbf{k}"),
+    ("10", "10 million"),
+    ("5", "5\\text{ million}"),
+    ("10", "10 dozen"),
+    ("2", "2 cubed"),
+    ("5", "5 factorial"),
+    ("3", "3 halves"),
+    ("2", "2 theta"),
+    ("5", "5\\text{ choose 2}"),
+    ("2", "y=5 \\text{ for } x=2"),
+    ("-2", "x=1 \\lor x=-2"),
+    ("3", "a=1 \\quad b=2 \\quad c=3"),
+    ("2", "1=2=2"),
+    ("MR=SRMC", "P=SRMC"),
+    ("MR=SRMC", "SRMC"),
+    ("SRAC=LRAC", "LRAC"),
+    ("SRAC=LRAC", "SRMC=LRAC"),
+    ("5", "xy=5"),
+    ("P V", "p v"),
+    ("MnPq", "mnpq"),
+    ("9", "3\u221a13"),
+    ("0", "0.\\bar{3}"),
+    ("5", "\\ge 5"),
+    ("5", "\\neq 5"),
+    ("5", "> 5"),
+    ("5", "5+"),
+    ("5", "5="),
+    ("530", "5^\\circ30'"),
+    ("10^{3000}", "10^{3000}-1"),
+    ("2^{6000}", "2^{6000}-1"),
+    ("|xy|", "xy"),
+    ("1", "\\sin(\\cosh(10^6))"),
+    ("1", "\\sin\\cosh 9^9"),
+    ("x", "|x|"),
+    ("1", "0.5\\overline{"),
+    ("42", "42 is the answer because substituting gives the value requested by the problem statement: 43"),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer"), WRITTEN_BY_MODELS)
+def test_right_answers_as_models_write_them(gold: str, answer: str) -> None:
+    assert verdict(gold, answer) == "same"
+
+
+@pytest.mark.parametrize(("gold", "answer"), WRONG_BUT_CLOSE)
+def test_wrong_answers_that_look_alike(gold: str, answer: str) -> None:
+    assert verdict(gold, answer) != "same"
+
+
+def test_a_long_sentence_is_no_trap() -> None:
+    started = time.process_time()
+    verdict("42", "42 is the answer because substituting gives the value requested by the problem statement: " + "and so on " * 100)
+    verdict("1", "1" + r" \text{a}" * 60 + "b")
+    assert time.process_time() - started < 1
+
+
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_same(one: str, other: str) -> None:
     assert equivalent(one, other)
-    assert equivalent(other, one) or "%" in one  # a gold answer of 0.5 does not make 50 % right
+    assert equivalent(other, one)
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)

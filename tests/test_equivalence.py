@@ -6,6 +6,8 @@ import itertools
 import math
 import os
 import random
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -86,6 +88,16 @@ def test_a_forked_process_has_judges_of_its_own(small_guard: Guard) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert small_guard.ask(r"\int_0^1 2x dx", "1") is True
     small_guard.close()
+
+
+def test_a_forked_process_may_end_normally() -> None:
+    script = (
+        "import os, sys; from sent_rl.answers import verdict; verdict(r'\\int_0^1 x dx', '1/2'); pid = os.fork()\n"
+        "if pid == 0: sys.exit(0)\n"
+        "print(os.waitpid(pid, 0)[1], verdict(r'\\int_0^1 2x dx', '1'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["0", "same"]
 
 
 def test_several_golds_and_a_tolerance() -> None:

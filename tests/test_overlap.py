@@ -63,6 +63,11 @@ def test_a_common_template_is_no_overlap() -> None:
     assert [o.match for o in find_overlaps(train, {"b": [problem("q", STORY)]})] == ["full"]
 
 
+def test_a_training_set_of_one_problem_over_and_over_is_no_template() -> None:
+    found = find_overlaps([problem(str(i), STORY) for i in range(128)], {"b": [problem("q", STORY)]})
+    assert [o.match for o in found] == ["full"] * 128
+
+
 def test_duplicates_conflicts_and_what_is_left() -> None:
     train = [
         problem("a", "What is 1/2?", "0.5"),
@@ -101,6 +106,7 @@ def test_what_is_written_is_read_again(schema: Any, suffix: str, tmp_path: Path)
     path = tmp_path / f"p.{suffix}"
     write_problems([Problem("a", "Q ∑?", "1", "s", {"accept": ["2"], "tolerance": 0.5})], path, schema, "Say: {question}")
     (back,) = File(path=str(path)).load()
+    assert (back.id, back.golds, back.tolerance) == ("a", ("1", "2"), 0.5)
     assert (back.prompt, back.answer) == (("Say: Q ∑?" if schema == "verl" else "Q ∑?"), "1")
 
 

@@ -172,8 +172,9 @@ def evaluate(
 
     if bool(models) == (responses is not None):
         raise UserError("evaluate: give either models to sample, or --responses FILE")
-    ks = _whole_numbers(k) or ([8, 16, 32] if benchmarks is not None and n is None else None)
-    config = _config(recipe, settings, problems__test=problems, evaluate__samples=n, evaluate__k=ks)
+    config = _config(recipe, settings, problems__test=problems, evaluate__samples=n, evaluate__k=_whole_numbers(k))
+    if benchmarks is not None and not {"k", "samples"} & config.evaluate.model_fields_set:
+        config = _config(recipe, settings, evaluate__k=[8, 16, 32])
     named = {name: resolve_model(name) for name in models or ()}
     if benchmarks is not None:
         if problems is not None:
@@ -200,7 +201,8 @@ def check_overlap(
     """Find training problems that re-appear in a benchmark, and those that the training set repeats."""
     from sent_rl import pipeline
 
-    _refuse_existing(out)
+    for path in (out, *([clean] if clean else [])):
+        _refuse_existing(path)
     config = _config(None, settings, problems__train=train)
     pipeline.check_overlap(config, _names(benchmarks), out, data=data, clean=clean, schema=_row_schema(schema))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from sent_rl.models import load, load_tokenizer, model_identity
 from sent_rl.problems import Problem, write_problems
 from sent_rl.problems.writing import RowSchema
 from sent_rl.report import summary, write_benchmarks, write_report
-from sent_rl.rollouts import collect, read_recorded, responses_to
+from sent_rl.rollouts import Response, collect, read_recorded, responses_to
 
 BASE, TRAINED = "base", "trained"
 _VERSIONED = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
@@ -194,6 +195,8 @@ def check_overlap(
 
 
 def _spelled_out(names: Sequence[str]) -> list[str]:
+    if not names:
+        raise UserError("--benchmarks: names with commas between them, e.g. aime24,math500; or paper, for its six")
     return list(dict.fromkeys(each for name in names for each in (PAPER_BENCHMARKS if name == "paper" else (name,))))
 
 
@@ -201,11 +204,21 @@ def _judge_recorded(config: RunConfig, path: Path, sets: Sequence[QuestionSet]) 
     recorded, n = read_recorded(path), config.evaluate.samples
     settings = {key: dump_config(config)[key] for key in ("answers", "evaluate")}
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = {p.id for questions in sets for p in questions.problems}
+    unknown = {problem for of_model in recorded.values() for problem in of_model} - known
+    if unknown:
+        console.print(f"warning: {len(unknown)} problems of {path} are in none of these benchmarks, e.g. {min(unknown)!r}")
+
+    def responses(questions: QuestionSet) -> dict[str, Iterator[tuple[Problem, list[Response]]]]:
+        return {model: responses_to(questions.problems, of_model, n, path) for model, of_model in recorded.items()}
+
+    for questions in sets:  # before anything is written
+        for pairs in responses(questions).values():
+            deque(pairs, maxlen=0)
     for questions in sets:
-        sampled = {model: list(responses_to(questions.problems, of_model, n, path)) for model, of_model in recorded.items()}
         claim_set(questions, {**settings, "responses": digest})
         if not questions.is_done:
-            judge({model: iter(pairs) for model, pairs in sampled.items()}, questions, config.answers.read, config.evaluate.k)
+            judge(responses(questions), questions, config.answers.read, config.evaluate.k)
 
 
 def _benchmark_sets(config: RunConfig, names: Sequence[str], data: Path | None, folder: Path) -> list[QuestionSet]:

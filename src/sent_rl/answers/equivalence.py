@@ -18,6 +18,7 @@ Verdict = Literal["same", "different", "none"]
 _guard = Guard()
 atexit.register(_guard.close)
 _LONGEST, _DEEPEST, _MOST_DIGITS = 400, 20, 40
+_MOST_UNANSWERED = 8
 _DECIMALS, _RELATIVE = Fraction(1, 2_000_000), Fraction(1, 100_000)
 
 
@@ -41,7 +42,7 @@ def verdict(gold: str | Sequence[str], answer: str | None, tolerance: float | No
     numbers = one.value is not None and other.value is not None
     if tolerance is not None and numbers and abs(real(one.value) - real(other.value)) <= tolerance * (1 + 1e-9):
         return "same"
-    if one.understood and other.understood:
+    if (one.understood and other.understood) or any(form.kind == "broken" and form.understood for form in (one, other)):
         return "different"
     if "monster" in (one.kind, other.kind) or not (_is_modest(gold) and _is_modest(answer)):
         return "none"
@@ -66,7 +67,7 @@ def cluster(answers: Sequence[str | None]) -> list[int | None]:
     """The cluster of each answer, numbered by first appearance; None (no answer) stays None.
 
     Which answers fall together does not depend on their order: every distinct form is compared with the representatives so far, forms
-    that are understood first, short ones before long ones.
+    that are understood first, short ones before long ones. After a few pairs without a verdict math-verify is not asked again.
     """
     texts: dict[str, str] = {}
     for answer in answers:
@@ -75,17 +76,27 @@ def cluster(answers: Sequence[str | None]) -> list[int | None]:
             texts[key] = min(texts.get(key, answer), answer, key=lambda text: (len(text), text))
     representative: dict[str, str] = {}
     kept: list[str] = []
+    unanswered = 0
     for key in sorted(texts, key=lambda key: (not read(texts[key]).understood, len(texts[key]), key)):
-        found = next((other for other in kept if verdict(texts[other], texts[key]) == "same"), None)
-        if found is None:
+        representative[key] = key
+        for other in kept:
+            if unanswered >= _MOST_UNANSWERED and not (read(texts[key]).understood and read(texts[other]).understood):
+                continue
+            found = verdict(texts[other], texts[key])
+            unanswered += found == "none"
+            if found == "same":
+                representative[key] = other
+                break
+        else:
             kept.append(key)
-        representative[key] = found or key
     numbers: dict[str, int] = {}
     return [None if a is None else numbers.setdefault(representative[read(a).key], len(numbers)) for a in answers]
 
 
 def _same(one: Form, other: Form) -> bool:
     if one.key == other.key or (one.equation is not None and one.equation == other.equation):
+        return True
+    if one.key == other.unitless or other.key == one.unitless:
         return True
     if one.kind == other.kind == "number":
         return _close(one, other) or _percent(one, other) or _percent(other, one)

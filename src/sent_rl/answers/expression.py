@@ -1,6 +1,6 @@
 r"""The value of a mathematical expression in TeX or plain text, as a key that two spellings of the same value share.
 
-An expression is evaluated as it is read, at three fixed points for its variables: exactly in fractions where that is possible, else with
+An expression is evaluated as it is read, at four fixed points for its variables: exactly in fractions where that is possible, else with
 50 digits. No symbolic algebra: it is fast, needs little memory, and whatever would take long raises :class:`NotUnderstood`.
 """
 
@@ -28,12 +28,13 @@ from sent_rl.answers.scalars import (
     is_complex,
     logarithm,
     number,
+    rounded_text,
     snap,
     text_of,
     whole,
 )
 
-_POINTS = 3
+_POINTS = 4
 _DEEPEST, _LONGEST = 40, 1000
 
 Value = tuple[Scalar, ...]
@@ -66,6 +67,7 @@ _GREEK = {
 }  # fmt: skip
 
 
+_REPEATED = ("\\overline", "\\bar", "\\dot")
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
 
 
@@ -86,7 +88,7 @@ def evaluate(text: str) -> Evaluated:
     except (ZeroDivisionError, ValueError, TypeError) as error:
         raise NotUnderstood(str(error)) from error
     constant = all(scalar == value[0] for scalar in value)
-    key = text_of(value[0]) if constant else " ".join(map(text_of, value))
+    key = text_of(value[0]) if constant else " ".join(map(rounded_text, value))
     return Evaluated(key, value[0] if constant and not is_complex(value[0]) else None, value)
 
 
@@ -94,7 +96,7 @@ def proportional(value: Value) -> str | None:
     """A key of the equation ``value = 0``: the same for every multiple of it. None where a point makes it 0, so that it says nothing."""
     if any(scalar == 0 for scalar in value):
         return None
-    return " ".join(text_of(snap(binary(scalar, value[0], "/"))) for scalar in value[1:])
+    return " ".join(rounded_text(snap(binary(scalar, value[0], "/"))) for scalar in value[1:])
 
 
 def minus(left: Value, right: Value) -> Value:
@@ -103,10 +105,13 @@ def minus(left: Value, right: Value) -> Value:
 
 
 def _variable(name: str) -> Value:
-    """Three rational points for a variable, from its name alone, between 2 and 12; the last is negative."""
-    digest = hashlib.blake2b(name.encode(), digest_size=4 * _POINTS).digest()
+    """Rational points for a variable, from its name alone, between 2 and 12 in size: the first is positive, the others have signs of their
+    own, not all the same, so that neither |x| is x nor |xy| is xy."""
+    digest = hashlib.blake2b(name.encode(), digest_size=4 * _POINTS + 1).digest()
     parts = [int.from_bytes(digest[4 * i : 4 * i + 4], "big") % 49991 for i in range(_POINTS)]
-    return tuple(Fraction(sign * (10007 + part), 4999) for sign, part in zip((1, 1, -1), parts, strict=True))
+    sign = 1 if digest[-1] & 1 else -1
+    signs = (1, sign, -sign, 1 if digest[-1] & 2 else -1)
+    return tuple(Fraction(sign * (10007 + part), 4999) for sign, part in zip(signs, parts, strict=True))
 
 
 def _constant(scalar: Scalar) -> Value:
@@ -248,10 +253,13 @@ class _Reader:
     def _repeating(self, text: str) -> Fraction:
         r"""What ``\overline{36}`` adds to the ``0.1`` before it."""
         following = [token.text for token in self.tokens[self.position : self.position + 4]]
-        if "." not in text or following[:2] != ["\\overline", "{"] or not following[2].isdigit() or following[3:] != ["}"]:
+        if "." not in text or not following or following[0] not in _REPEATED:
             return Fraction(0)
-        self.position += 4
-        digits = following[2]
+        braced = len(following) == 4 and following[1] == "{" and following[3] == "}"
+        digits = following[2] if braced else following[1] if len(following) > 1 else ""
+        if not digits.isdigit():
+            raise NotUnderstood("what is repeated?")
+        self.position += 4 if braced else 2
         return Fraction(int(digits), (10 ** len(digits) - 1) * 10 ** len(text.partition(".")[2]))
 
     def _bars(self) -> Value:
@@ -283,7 +291,8 @@ class _Reader:
         degree = _constant(Fraction(2))
         if self._take("["):
             degree = self._until("]")
-        under = self._argument()
+        # A number behind the sign is taken whole: whoever writes \sqrt13 means the root of 13, though TeX sets another.
+        under = self._argument() if self._peek() == "{" else self._atom()
         return _join(under, _join(_constant(Fraction(1)), degree, "/"), "^")
 
     def _until(self, end: str) -> Value:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from sent_rl.answers.dressing import undress, without_thousands
+from sent_rl.answers.dressing import undress, unitless, without_thousands
 from sent_rl.answers.expression import Evaluated, evaluate, minus, proportional
 from sent_rl.answers.scalars import NotUnderstood, TooMuch
 
@@ -20,21 +20,35 @@ LONGEST = 2000
 """Longer answers are compared as text."""
 
 _RELATION = re.compile(r"(\\(?:le|ge|neq?|in|to)(?![A-Za-z])|[<>=])")
-_NAME = re.compile(r"\\?[A-Za-z]+(?:_(?:\{[^{}]*\}|\w))?'*\s*(?:\(\s*\\?[A-Za-z]+(?:\s*,\s*\\?[A-Za-z]+)*\s*\))?")
+_SYMBOL = r"(?:\\?[A-Za-z]|\\[A-Za-z]+)(?:_(?:\{[^{}]*\}|\w))?'*"
+_NAME = re.compile(rf"{_SYMBOL}\s*(?:\(\s*{_SYMBOL}(?:\s*,\s*{_SYMBOL})*\s*\))?|[A-Za-z]*[a-z]{{3}}[A-Za-z ]*")
+"""What a value is given: x, x_1, f(x), or a word."""
+_DANGLING = re.compile(r"(?:\\(?:le|ge|neq?|in)(?![A-Za-z])|[<>=+]).*|.*(?:[<>=+-]|\\(?:le|ge|neq?|in))", re.DOTALL)
 _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(\d+)\}?")
 _MATRIX = re.compile(r"\\begin\{([pbv]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _MIXED = re.compile(r"(-?)(\d+)\s*(?:\\[dt]?frac\s*\{?(\d+)\}?\s*\{?(\d+)\}?|\s(\d+)/(\d+))")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z '-]*")
-_SHORT_WORDS = {"yes", "no", "odd", "all"}
+_PLAIN_WORDS = re.compile(r"(?=.*[aeiouAEIOU])[A-Za-z]{4,}(?:[ '-]+[A-Za-z]+)*")
+_SHORT_WORDS = {"yes", "no", "odd", "all", "red"}
+_DEEPEST = 60
 _OPEN, _CLOSE = "([{", ")]}"
 _MIRRORED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 
 
 @dataclass(frozen=True)
 class Form:
-    """``kind``: number, expression, text, set, tuple, assignment, equation, ratio, infinity, or monster: what nobody should work out;
-    ``parts``: of a set (unordered), tuple, interval or matrix (ordered); ``label``: brackets of these, or the name that a value is
-    given; ``value``: of a real number; ``equation``: key of the equation that it was the right side of."""
+    """What an answer was read as.
+
+    Attributes:
+        kind: number, expression, text, set, tuple, assignment, equation, ratio, infinity, broken (a relation that lacks a side), or
+            monster: what nobody should work out.
+        key: the same for answers that plainly say the same.
+        parts: of a set (unordered), tuple, interval or matrix (ordered), or assignment.
+        label: the brackets of these, or the name that a value is given.
+        value: of a real number; ``inexact``: written with a point, or irrational; ``percent``: with a per-cent sign.
+        equation: key of the equation that it was the right side of.
+        unitless: key of the number that it would be if a letter at its end were a unit.
+    """
 
     kind: str
     key: str
@@ -45,11 +59,22 @@ class Form:
     percent: bool = False
     equation: str | None = None
     label: str = ""
+    unitless: str | None = None
 
 
 def read(answer: str) -> Form:
     """The form of an answer; every text has one."""
-    return _read_short(answer) if len(answer) <= LONGEST else Form("monster", answer.strip(), understood=False)
+    if len(answer) > LONGEST or _depth(answer) > _DEEPEST:
+        return Form("monster", answer.strip(), understood=False)
+    return _read_short(answer)
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for character in text:
+        depth += (character in _OPEN) - (character in _CLOSE)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 @lru_cache(maxsize=1 << 15)
@@ -57,7 +82,12 @@ def _read_short(answer: str) -> Form:
     text, percent, in_words = undress(answer)
     if in_words and _WORDS.fullmatch(text) and len(text) > 1:
         return _word(text)
-    return _members(text, percent)
+    form = _members(text, percent)
+    bare = unitless(text)
+    if bare is not None and form.kind != "number":
+        number = _members(bare)
+        form = replace(form, unitless=number.key if number.kind == "number" else None)
+    return form
 
 
 def _members(text: str, percent: bool = False) -> Form:
@@ -103,10 +133,10 @@ def _ordered(brackets: str, parts: Sequence[Form]) -> Form:
 def _single(text: str, percent: bool = False) -> Form:
     """An answer without a comma at its top level."""
     if text.startswith("\\{") and text.endswith("\\}"):
-        inner = text[2:-2].strip()
-        return _as_set(_members(inner)) if inner else Form("set", "{}")
+        parts = [part.strip() for part in _split(text[2:-2], (",", ";")) if part.strip()]
+        return _as_set(_set([_single(part) for part in parts])) if parts else Form("set", "{}")
     if _is_bracketed(text, "{", "}"):
-        return _members(text[1:-1].strip())
+        return _set([_single(part.strip()) for part in _split(text[1:-1], (",", ";"))])
     union = _split(text, ("\\cup",))
     if len(union) > 1:
         return _set([_single(part.strip()) for part in union])
@@ -139,7 +169,7 @@ def _plain(text: str, percent: bool) -> Form:
     if text.count(":") == 1 and re.fullmatch(r"[\d.\s]+:[\d.\s]+", text):
         above, _, below = text.partition(":")
         return Form("ratio", _plain(f"({above})/({below})", False).key + ":1")
-    if _WORDS.fullmatch(text) and (len(text) > 3 or text.lower() in _SHORT_WORDS or " " in text.strip()) and not text.startswith("sqrt"):
+    if text.lower() in _SHORT_WORDS or (_PLAIN_WORDS.fullmatch(text) and not text.startswith("sqrt")):
         return _word(text)
     mixed = _MIXED.fullmatch(text)
     if mixed:
@@ -147,6 +177,8 @@ def _plain(text: str, percent: bool) -> Form:
         text = f"{sign}({units}+{fraction[0]}/{fraction[1]})"
     elif re.search(r"\d\s+\d", text):  # a blank between two digits says something that is not read here
         return _unread(text)
+    if text.endswith(("+", "-", "/", "^")):
+        return Form("broken", _bare(text))
     try:
         found = evaluate(text)
     except TooMuch:
@@ -177,6 +209,8 @@ def _bare(text: str) -> str:
 
 def _related(text: str) -> Form:
     """An equation, a membership or an inequality."""
+    if _DANGLING.fullmatch(text):
+        return Form("broken", _bare(text))
     pieces = [piece.strip() for piece in _RELATION.split(text)]
     sides, relations = pieces[::2], pieces[1::2]
     if set(relations) == {"="}:
@@ -193,9 +227,15 @@ def _equation(sides: Sequence[str]) -> Form:
     key = None
     with suppress(NotUnderstood):
         key = proportional(minus(evaluate(sides[-2]).at, evaluate(sides[-1]).at))
-    if _NAME.fullmatch(sides[0]) or len(sides) > 2:
-        right = _single(sides[-1])
-        return Form(**{**right.__dict__, "equation": key})
+    right = _single(sides[-1])
+    inner = [_single(side) for side in sides[1:-1]]
+    if any(side.key != right.key for side in inner):  # 1 = 2 = 2, and "y = 5 for x = 2", say nothing as a whole
+        return Form("broken", _bare("=".join(sides)), all(side.understood for side in inner))
+    if _NAME.fullmatch(sides[0]) and (right.kind == "number" or not sides[0][1:2].isalpha() or sides[0].startswith("\\")):
+        return replace(right, equation=key)
+    first = _single(sides[0])
+    if inner:
+        return right if first.key == right.key else Form("broken", _bare("=".join(sides)), first.understood)
     if key is None:
         return _unread("=".join(sides))
     return Form("equation", f"{key} = 0", equation=key)

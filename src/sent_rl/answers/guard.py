@@ -9,8 +9,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
+
+from sent_rl.errors import UserError
 
 PROCESSES = 2
 """Judges of this process; threads share them."""
@@ -32,7 +33,8 @@ class _Judge:
             start_new_session=True,  # Ctrl-C is for the command, which closes the pipe when it ends
         )
         if self._line() != "ready":
-            raise RuntimeError("math-verify could not be started; reinstall it: pip install 'math-verify>=0.9,<0.10'")
+            self.close()
+            raise UserError("answers: math-verify could not be started; reinstall it: pip install 'math-verify>=0.9,<0.10'")
 
     def ask(self, gold: str, answer: str) -> bool | None:
         assert self.process.stdin is not None
@@ -88,11 +90,8 @@ class Guard:
         self.idle.append(judge)
 
     def close(self) -> None:
-        """End the judges; the next question starts new ones."""
+        """End the judges; the next question starts new ones. In a process that was forked off they are not its own to end."""
+        if self.owner != os.getpid():
+            self._forget()
         while self.idle:
             self.idle.pop().close()
-
-
-def available() -> bool:
-    """Whether there is a math-verify to ask."""
-    return os.name == "posix" and find_spec("math_verify") is not None

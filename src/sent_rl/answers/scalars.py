@@ -13,6 +13,7 @@ DIGITS, KEY_DIGITS = 50, 20
 _MOST_BITS = 10_000  # some 3,000 digits: below what Python turns into text
 _LARGEST_FACTORIAL = 1000
 _LARGEST_LOG = 1e4
+_LARGEST_ANGLE = 1e30
 _LARGEST_EXPONENT = 400
 
 Scalar = Any  # a Fraction, or mpmath's mpf or mpc, which have no types
@@ -41,11 +42,16 @@ def number(text: str) -> Fraction:
     return Fraction(text)
 
 
+def rounded_text(scalar: Scalar) -> str:
+    """KEY_DIGITS digits, also of a fraction: for values at points, where exactness says nothing."""
+    return text_of(scalar) if is_complex(scalar) else str(context.nstr(real(scalar), KEY_DIGITS))
+
+
 def text_of(scalar: Scalar) -> str:
     if isinstance(scalar, Fraction):
         return str(scalar)
     if is_complex(scalar):
-        return f"{text_of(snap(scalar.real))}{text_of(snap(scalar.imag))}i"
+        return f"{text_of(snap(scalar.real))} and {text_of(snap(scalar.imag))}i"
     return str(context.nstr(scalar, KEY_DIGITS))
 
 
@@ -77,8 +83,10 @@ def real(scalar: Scalar) -> Scalar:
 
 
 def _small(scalar: Scalar) -> Scalar:
-    """A fraction of too many digits goes on as a number of 50 digits."""
+    """A fraction of too many digits goes on as a number of 50 digits. A whole number must not: its last digit counts."""
     if isinstance(scalar, Fraction) and max(scalar.numerator.bit_length(), scalar.denominator.bit_length()) > _MOST_BITS:
+        if scalar.denominator == 1:
+            raise TooMuch("too many digits")
         return real(scalar)
     return scalar
 
@@ -98,6 +106,11 @@ def _power(base: Scalar, exponent: Scalar) -> Scalar:
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
         if bits * abs(exponent.numerator) <= _MOST_BITS:
             return base**exponent.numerator
+        if base.denominator == 1 and abs(base) > 1:
+            raise TooMuch("too many digits")
+    if isinstance(base, Fraction) and base < 0 and isinstance(exponent, Fraction) and exponent.denominator % 2:
+        root = _power(-base, exponent)  # odd roots of negative numbers are real
+        return -root if exponent.numerator % 2 else root
     base, exponent = real(base), real(exponent)
     if base != 0 and abs(exponent * context.log(base)) > _LARGEST_LOG:
         raise TooMuch("too large")
@@ -132,7 +145,7 @@ def whole(scalar: Scalar, function: Callable[[Scalar], int]) -> Scalar:
 
 def apply(name: str, scalar: Scalar) -> Scalar:
     """One of FUNCTIONS."""
-    if name == "exp" and abs(real(scalar)) > _LARGEST_LOG:
+    if abs(real(scalar)) > (_LARGEST_LOG if name in ("exp", "sinh", "cosh", "tanh") else _LARGEST_ANGLE):
         raise TooMuch("too large")
     return getattr(context, _PLAIN_NAMES.get(name, name))(real(scalar))
 

@@ -19,16 +19,16 @@ BOXED_PROMPT = "{question}\nPlease reason step by step, and put your final answe
 """The paper's prompt (section 3), the same for all its benchmarks."""
 
 Row = Mapping[str, Any]
-Gold = Callable[[Row], tuple[str, ...]]
+Gold = Callable[[Row], str]
 
 
 def _column(name: str) -> Gold:
     """The answer stands in a column; the first of a list, where the column holds one; 27.0 means 27."""
 
-    def gold(row: Row) -> tuple[str, ...]:
+    def gold(row: Row) -> str:
         value = row[name]
         text = str(value[0] if isinstance(value, list) else value).strip()
-        return (text.removesuffix(".0") if isinstance(value, float) else text,)
+        return text.removesuffix(".0") if isinstance(value, float) else text
 
     return gold
 
@@ -36,21 +36,29 @@ def _column(name: str) -> Gold:
 def _boxed_in(solution: str, fallback: str) -> Gold:
     r"""The answer is the \boxed one of the solution, where the row has a solution."""
 
-    def gold(row: Row) -> tuple[str, ...]:
+    def gold(row: Row) -> str:
         boxed = extract(str(row.get(solution) or ""), ["boxed"])
-        return (boxed,) if boxed else _column(fallback)(row)
+        return boxed or _column(fallback)(row)
 
     return gold
 
 
-def _after_hashes(row: Row) -> tuple[str, ...]:
-    return (str(row["answer"]).rpartition("####")[2].strip(),)
+def _after_hashes(row: Row) -> str:
+    return str(row["answer"]).rpartition("####")[2].strip()
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One declaration. ``counts``: how many problems its known versions have; ``columns`` of the Hub's copy are tried before those of
-    ``files``; ``group``: what problems have in common, for the standard error."""
+    """One declaration.
+
+    Attributes:
+        counts: how many problems its known versions have.
+        files: where a copy may lie below ``--data``, the first that is there.
+        questions: columns of the question, the first that a row has.
+        gold: the row's right answer.
+        tolerance, solution: columns, where there are such.
+        group: what a question has in common with others, for the standard error.
+    """
 
     title: str
     hub: Hub
@@ -156,11 +164,11 @@ def _rows(declared: Benchmark, data: Path | None) -> tuple[list[dict[str, Any]],
 def _problem(declared: Benchmark, name: str, number: int, row: Row, origin: str) -> Problem:
     try:
         question = next(str(row[column]) for column in declared.questions if row.get(column))
-        golds = declared.gold(row)
+        gold = declared.gold(row)
     except (StopIteration, KeyError, IndexError) as error:
         raise UserError(f"{origin}: row {number} has no question or answer that is known; it has {', '.join(map(str, row))}") from error
     context = str(row.get("context") or "").strip()
-    metadata: dict[str, Any] = {"accept": list(golds[1:])} if golds[1:] else {}
+    metadata: dict[str, Any] = {}
     if declared.tolerance and row.get(declared.tolerance):
         metadata["tolerance"] = float(str(row[declared.tolerance]).split(",")[0])
     if declared.group:
@@ -168,4 +176,4 @@ def _problem(declared: Benchmark, name: str, number: int, row: Row, origin: str)
     solution = row.get(declared.solution)
     if solution:
         metadata["solution"] = "\n".join(solution) if isinstance(solution, list) else str(solution)
-    return Problem(f"{name}-{number}", f"{context}\n{question}" if context else question, golds[0], name, metadata)
+    return Problem(f"{name}-{number}", f"{context}\n{question}" if context else question, gold, name, metadata)

@@ -46,13 +46,15 @@ def words(text: str) -> list[str]:
 def without_template(prompts: Sequence[str]) -> list[str]:
     """Prompts without the text that most of them begin and end with (DAPO's instructions, for example)."""
     bare = _without_common_start(list(prompts))
-    return [text[::-1].strip() for text in _without_common_start([text[::-1] for text in bare])]
+    turned = _without_common_start([text[::-1] for text in bare])
+    return [text[::-1].strip() or whole for text, whole in zip(turned, prompts, strict=True)]
 
 
 def _without_common_start(texts: list[str]) -> list[str]:
-    starts = Counter(text[:_TEMPLATE] for text in texts if len(text) >= _TEMPLATE)
+    distinct = set(texts)  # a problem that is repeated is no template
+    starts = Counter(text[:_TEMPLATE] for text in distinct if len(text) >= _TEMPLATE)
     start, count = starts.most_common(1)[0] if starts else ("", 0)
-    if count < 3 or count <= len(texts) / 2:
+    if count < 3 or count <= len(distinct) / 2:
         return texts
     alike = [text for text in texts if text.startswith(start)]
     first, last = min(alike), max(alike)  # what these two share, all between them share

@@ -164,11 +164,14 @@ def problems_from_rows(
         answer = "reward_model.ground_truth"
     problems, first_row = [], dict[str, int]()
     for number, row in enumerate(rows, 1):
-        identity = str(_column(row, id, source, number)) if id else str(row.get("id", f"{Path(source).stem}-{number}"))
+        extra = row.get("extra_info") if isinstance(row.get("extra_info"), Mapping) else {}
+        fallback = row.get("id", (extra or {}).get("id") or f"{Path(source).stem}-{number}")
+        identity = str(_column(row, id, source, number) if id else fallback)
         if identity in first_row:
             raise UserError(f"{source}: row {number} has the id {identity!r} of row {first_row[identity]}; ids must be unique")
         first_row[identity] = number
         rest = {key: value for key, value in row.items() if key not in (prompt, answer, id)}
+        rest |= {key: extra[key] for key in ("accept", "tolerance") if extra and extra.get(key)}
         question, gold = (_column(row, column, source, number) for column in (prompt, answer))
         problems.append(Problem(identity, _question(question, source, number), _gold(gold), source, rest))
     return problems

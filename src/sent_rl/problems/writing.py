@@ -15,17 +15,19 @@ from sent_rl.problems.problem import Problem
 
 RowSchema = Literal["plain", "verl"]
 
+_GRADING = {"accept": pa.list_(pa.string()), "tolerance": pa.float64()}
+
 VERL = pa.schema(
     {
         "data_source": pa.string(),
         "prompt": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
         "ability": pa.string(),
         "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
-        "extra_info": pa.struct({"index": pa.int64(), "id": pa.string(), "accept": pa.list_(pa.string()), "tolerance": pa.float64()}),
+        "extra_info": pa.struct({"index": pa.int64(), "id": pa.string(), **_GRADING}),
     }
 )
 """What verl's RLHFDataset and its reward managers read; ``extra_info`` holds what our grader may need besides."""
-_PLAIN = pa.schema({"id": pa.string(), "prompt": pa.string(), "answer": pa.string(), "source": pa.string()})
+_PLAIN = pa.schema({"id": pa.string(), "prompt": pa.string(), "answer": pa.string(), "source": pa.string(), **_GRADING})
 
 
 def verl_row(problem: Problem, index: int, template: str = "{question}") -> dict[str, Any]:
@@ -39,6 +41,11 @@ def verl_row(problem: Problem, index: int, template: str = "{question}") -> dict
     }
 
 
+def _plain_row(problem: Problem) -> dict[str, Any]:
+    texts = {"id": problem.id, "prompt": problem.prompt, "answer": problem.answer, "source": problem.source}
+    return {**texts, "accept": list(problem.golds[1:]), "tolerance": problem.tolerance}
+
+
 def write_problems(problems: Sequence[Problem], path: Path, schema: RowSchema = "plain", template: str = "{question}") -> None:
     """Write .jsonl or .parquet.
 
@@ -50,7 +57,7 @@ def write_problems(problems: Sequence[Problem], path: Path, schema: RowSchema = 
     if schema == "verl":
         rows, table = [verl_row(p, i, template) for i, p in enumerate(problems)], VERL
     else:
-        rows, table = [{"id": p.id, "prompt": p.prompt, "answer": p.answer, "source": p.source} for p in problems], _PLAIN
+        rows, table = [_plain_row(p) for p in problems], _PLAIN
     if path.suffix == ".parquet":
         write_table(path, rows, table)
     else:

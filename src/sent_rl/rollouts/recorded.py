@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from sent_rl.errors import UserError
 from sent_rl.problems import Problem
@@ -25,16 +24,21 @@ def read_recorded(path: Path) -> Recorded:
     for number, row in enumerate(File(path=str(path)).rows(), 1):
         if not isinstance(row.get("text"), str) or row.get("problem") in (None, ""):
             raise UserError(f"{path}: row {number} needs 'problem' (an id such as aime24-1) and 'text'; it has {', '.join(row)}")
-        responses = found.setdefault(str(row.get("model") or path.stem), {}).setdefault(str(row["problem"]), [])
-        responses.append(_response(row))
+        tokens, finished = row.get("tokens"), row.get("finished")
+        if not (tokens is None or isinstance(tokens, int)) or finished not in (None, True, False):
+            raise UserError(
+                f"{path}: row {number}: 'tokens' is a whole number and 'finished' true or false, not {tokens!r} and {finished!r}"
+            )
+        responses = found.setdefault(_clean(str(row.get("model") or path.stem)), {}).setdefault(str(row["problem"]), [])
+        responses.append(Response(_clean(row["text"]), tokens, finished is not False))
     if not found:
         raise UserError(f"{path}: no responses in it")
     return found
 
 
-def _response(row: dict[str, Any]) -> Response:
-    tokens, finished = row.get("tokens"), row.get("finished")
-    return Response(row["text"], None if tokens is None else int(tokens), finished is not False)
+def _clean(text: str) -> str:
+    """Half characters, which no file can hold, as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def responses_to(
