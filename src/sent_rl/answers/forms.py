@@ -77,7 +77,7 @@ def _depth(text: str) -> int:
     return deepest
 
 
-@lru_cache(maxsize=1 << 15)
+@lru_cache(maxsize=1 << 12)
 def _read_short(answer: str) -> Form:
     text, percent, in_words = undress(answer)
     if in_words and _WORDS.fullmatch(text) and len(text) > 1:

@@ -30,12 +30,19 @@ def _verdict(gold: str, answer: str) -> bool:
     return bool(verify(parsed(gold), parsed(answer), timeout_seconds=None))
 
 
+def _own_bytes() -> int:
+    """Address space of this process; 0 where the system does not say (it is Linux that does)."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
 def _limit() -> None:
-    with open("/proc/self/statm", encoding="ascii") if os.path.exists("/proc/self/statm") else open(os.devnull, encoding="ascii") as statm:
-        pages = int((statm.read().split() or ["0"])[0])
-    if pages:
-        most = pages * os.sysconf("SC_PAGE_SIZE") + MEGABYTES * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    own = _own_bytes()
+    if own:
+        resource.setrlimit(resource.RLIMIT_AS, (own + MEGABYTES * 2**20,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
