@@ -27,7 +27,10 @@ def pages() -> dict[Path, str]:
     """Every generated page: path below docs/ -> text."""
     os.environ["COLUMNS"] = "110"
     root: Any = typer.main.get_command(app)
-    commands = {Path("commands") / f"{name}.md": command_page(name, command, root) for name, command in root.commands.items()}
+    commands: dict[Path, str] = {}
+    for name, command in root.commands.items():
+        below = {f"{name} {each}": sub for each, sub in getattr(command, "commands", {}).items()} or {name: command}
+        commands |= {Path("commands") / f"{each.replace(' ', '-')}.md": command_page(each, sub, root) for each, sub in below.items()}
     return {**commands, Path("methods.md"): methods_page(), Path("configuration.md"): configuration_page()}
 
 

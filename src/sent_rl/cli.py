@@ -225,6 +225,33 @@ def convert(
     console.print(f"{len(found)} problems: {out}")
 
 
+export_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a recipe as a job for another trainer.")
+app.add_typer(export_app, name="export")
+
+
+@export_app.callback()
+def _export() -> None:
+    """Write a recipe as a job for another trainer."""
+
+
+@export_app.command("verl")
+def export_verl(
+    recipe: Recipe,
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    curriculum: Annotated[Path | None, typer.Option(help="A table that `sent stage` wrote; without it there are no stages.")] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs of each machine.")] = 8,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Longest prompt, in tokens.")] = 1024,
+    engine: Annotated[str, typer.Option(help="verl's rollout engine: vllm or sglang.")] = "vllm",
+    settings: Settings = None,
+) -> None:
+    """Write a recipe as a verl job: train.parquet, val.parquet, command.sh and cluster.sh."""
+    from sent_rl import pipeline
+
+    config = _config(recipe, settings)
+    pipeline.export_verl(config, out, curriculum=curriculum, gpus=gpus, nodes=nodes, prompt_tokens=prompt_tokens, engine=engine)
+
+
 @app.command()
 def study(
     study: Annotated[str, typer.Argument(help="A study's name or the path of a .yaml file.")],

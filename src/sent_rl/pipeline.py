@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from sent_rl.config import RunConfig, dump_config
 from sent_rl.console import console, progress, step_line
@@ -192,6 +193,16 @@ def check_overlap(
         f"training set: {repeated} of {found['problems']} problems are repetitions, {len(found['conflicts'])} groups of them disagree"
     )
     console.print(f"report: {out}")
+
+
+def export_verl(config: RunConfig, folder: Path, *, curriculum: Path | None = None, **options: Any) -> None:
+    """The recipe as a verl job in ``folder``; ``options`` as of :func:`sent_rl.trainers.verl.export.export`."""
+    from sent_rl.trainers.verl.export import export
+
+    rows = None if curriculum is None else read_table(curriculum, ("id", "prompt", "answer", "stage"))
+    train = config.problems.train.load() if rows is None else []
+    export(config, folder, curriculum=rows, train=train, test=config.problems.test.load(), **options)
+    console.print(f"verl job: bash {folder / 'command.sh'}; on several machines first {folder / 'cluster.sh'}")
 
 
 def _spelled_out(names: Sequence[str]) -> list[str]:

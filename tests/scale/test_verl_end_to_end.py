@@ -1,4 +1,4 @@
-"""``python -m verl.trainer.main_ppo`` with the plug-in, for real: Ray, FSDP, TransferQueue; on a CPU."""
+"""What ``sent export verl`` writes, run for real: main_ppo with the plug-in, Ray, FSDP and TransferQueue, on a CPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from run_verl import BATCH, Run, write_rows
+from run_verl import BATCH, Run, write_job
 
 from sent_rl.curriculum import StageSampler
 from sent_rl.problems import Problem
@@ -58,7 +58,7 @@ def expected_questions(problems: list[Problem], stages: int = 2) -> list[list[st
 
 
 def test_a_run_that_is_killed_goes_on_in_its_stage(tmp_path: Path) -> None:
-    problems = write_rows(tmp_path)
+    problems = write_job(tmp_path)
     cut = Run(tmp_path, "cut")
     process = cut.start()
     latest = tmp_path / "checkpoints" / "latest_checkpointed_iteration.txt"
@@ -83,7 +83,7 @@ def test_a_run_that_is_killed_goes_on_in_its_stage(tmp_path: Path) -> None:
 
 
 def test_two_workers_and_a_curriculum_that_follows_the_policy(tmp_path: Path) -> None:
-    write_rows(tmp_path)
+    write_job(tmp_path)
     run = Run(tmp_path, "two", workers=2, overrides=["actor_rollout_ref.actor.policy_loss.method.name=sent_online"])
     finished(run)
     steps = run.steps()
@@ -100,7 +100,7 @@ def test_two_workers_and_a_curriculum_that_follows_the_policy(tmp_path: Path) ->
     ],
 )
 def test_what_cannot_work_is_said_before_training(override: str, message: str, tmp_path: Path) -> None:
-    write_rows(tmp_path)
+    write_job(tmp_path)
     run = Run(tmp_path, "refused", overrides=[override])
     process = run.start()
     assert process.wait(timeout=200) != 0
