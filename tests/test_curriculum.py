@@ -171,3 +171,17 @@ def test_sampler_goes_on_where_it_was() -> None:
     second = StageSampler(stage, 5, passes=1, seed=7)
     second.load_state_dict(first.state_dict())
     assert begun + list(second) == whole
+
+
+def test_the_reward_may_ask_for_another_format_than_the_evaluation() -> None:
+    from sent_rl.config import load_config
+    from sent_rl.trainers.trl.run import _reward
+
+    answers = load_config(None, ["answers.extract=[boxed]", "answers.reward=[answer_line]"]).answers
+    response = "Answer: 4\nso \\boxed{5}"
+    assert answers.read(response) == "5"
+    assert answers.read_for_reward(response) == "4"
+    correct = _reward(answers.read_for_reward)
+    golds, tolerance = [["4"], ["5"], ["4.1"], ["9", "4"]], [None, None, 0.2, None]
+    assert correct([response] * 4, golds=golds, tolerance=tolerance) == [1.0, 0.0, 1.0, 1.0]
+    assert correct([[{"role": "assistant", "content": response}]], golds=[["4"]], tolerance=[None]) == [1.0]

@@ -72,3 +72,36 @@ def test_results() -> None:
     assert found["rates"]["base"]["unparsed"] == 0.75
     with pytest.raises(ValueError, match="same"):
         results(table + rows("other", {"c": [True, True]}), [1])
+
+
+def test_clustered_errors_are_plain_ones_where_every_question_is_a_group_of_its_own() -> None:
+    values = np.random.default_rng(0).random(40)
+    plain, clustered = estimate(values), estimate(values, [str(i) for i in range(40)])
+    assert clustered.value == plain.value
+    assert clustered.stderr == pytest.approx(plain.stderr, rel=1e-12)
+
+
+def test_questions_that_say_the_same_count_once() -> None:
+    """Every question asked three times: the clustered error is that of the questions asked once, the plain one is too small."""
+    once = np.random.default_rng(1).random(30)
+    thrice = np.repeat(once, 3)
+    groups = [str(i) for i in np.repeat(np.arange(30), 3)]
+    assert estimate(thrice, groups).stderr == pytest.approx(estimate(once).stderr, rel=1e-12)
+    assert estimate(thrice).stderr < 0.6 * estimate(once).stderr
+
+
+def test_clustered_intervals_cover_the_truth() -> None:
+    """Groups of four that share half of their variance; 95 % intervals by the clustered error hold the mean about so often."""
+    rng, hits, hits_plain = np.random.default_rng(2), 0, 0
+    for _ in range(400):
+        shared = np.repeat(rng.normal(size=50), 4)
+        values = shared + rng.normal(size=200)
+        groups = [str(i) for i in np.repeat(np.arange(50), 4)]
+        hits += abs(values.mean()) <= estimate(values, groups).half_width
+        hits_plain += abs(values.mean()) <= estimate(values).half_width
+    assert 0.91 <= hits / 400 <= 0.98
+    assert hits_plain / 400 < 0.87
+
+
+def test_a_single_group_has_no_error() -> None:
+    assert math.isnan(estimate([0.0, 1.0], ["a", "a"]).stderr)
