@@ -30,9 +30,9 @@ _RECIPE = {
 }
 
 
-def write_job(folder: Path, stages: int = 2) -> list[Problem]:
-    """``sent export verl`` of a small recipe with stages, into ``folder/job``; returns its problems in order."""
-    config = load_config("quickstart", [], _RECIPE)
+def write_job(folder: Path, stages: int = 2, **changes: Any) -> list[Problem]:
+    """``sent export verl`` of a small recipe with stages, into ``folder/job``; returns its problems in order. ``changes``: keys of it."""
+    config = load_config("quickstart", [], {**_RECIPE, **changes})
     problems = config.problems.train.load()
     rows = [{**problem_row(p), "stage": i * stages // len(problems), "semantic_entropy": i / len(problems)} for i, p in enumerate(problems)]
     export(config, folder / "job", curriculum=rows, test=config.problems.test.load(), gpus=1, prompt_tokens=64)

@@ -92,11 +92,23 @@ def test_two_workers_and_a_curriculum_that_follows_the_policy(tmp_path: Path) ->
     assert len({question for m in steps for question in run.questions(m["step"])}) >= 3 * BATCH
 
 
+def test_a_method_without_clip_that_is_anchored_at_the_old_policy(tmp_path: Path) -> None:
+    write_job(tmp_path, method={"name": "kl_cov", "top_fraction": 0.1})
+    run = Run(tmp_path, "kl_cov", overrides=["trainer.total_training_steps=2"])
+    run.overrides += ["actor_rollout_ref.actor.ppo_mini_batch_size=2", "actor_rollout_ref.actor.optim.lr=1e-3"]
+    finished(run)
+    steps = run.steps()
+    # in a step whose groups are all right or all wrong, every covariance is 0, and ties are all taken
+    assert min(m["sent/share/high_covariance"] for m in steps) == pytest.approx(0.1, abs=0.01)
+    assert max(m["actor/sent/kl_old"] for m in steps) > 0  # at the second update of a step
+    assert all(m["actor/pg_clipfrac"] == 0 and "actor/sent/kl" not in m for m in steps)  # no clip, and no reference policy is kept
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("algorithm.rollout_correction.bypass_mode=True", "bypass_mode: without the pass for the old log-probs"),
-        ("actor_rollout_ref.actor.policy_loss.method.name=sentt", "did you mean 'sent'"),
+        ("data.dataloader_num_workers=2", "data.dataloader_num_workers: workers read ahead"),
     ],
 )
 def test_what_cannot_work_is_said_before_training(override: str, message: str, tmp_path: Path) -> None:

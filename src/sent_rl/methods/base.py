@@ -130,6 +130,11 @@ class Method(BaseModel, ABC):
         """Whether a treatment may put a KL to the reference policy on some token."""
         return False
 
+    @property
+    def has_entropy_bonus(self) -> bool:
+        """Whether a treatment may have an entropy coefficient, so that the loss needs entropies with gradient."""
+        return False
+
     @classmethod
     def card(cls) -> str:
         """The paper card: what it does, equation, source, defaults, deviations."""

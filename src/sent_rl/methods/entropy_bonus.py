@@ -38,6 +38,10 @@ class EntropyBonus(Method):
     def needs_stats(self) -> bool:
         return self.adaptive
 
+    @property
+    def has_entropy_bonus(self) -> bool:
+        return True
+
     def treat(self, rollouts: Rollouts, state: State | None = None) -> Treatment:
         coef, new_state = self.coef, dict[str, float]()
         if self.adaptive:

@@ -32,8 +32,8 @@ def check(config: DictConfig, method: Method, staged: bool) -> None:
         )
     if value("algorithm.filter_groups.enable", False) and staged:
         raise UserError("algorithm.filter_groups: refilling groups mixes the stages of a curriculum; switch it off, or drop the stages")
-    if value("data.dataloader_num_workers", 0) != 0 and method.online_curriculum:
-        raise UserError(f"data.dataloader_num_workers: method {method.name!r} draws each batch when it is needed; set 0")
+    if value("data.dataloader_num_workers", 0) != 0 and staged:
+        raise UserError("data.dataloader_num_workers: workers read ahead, so that the place in the stages would be saved wrongly; set 0")
     if method.online_curriculum and not staged:
         raise UserError(f"method {method.name!r} orders the problems by stage, but the rows have no extra_info.stage")
     if method.needs_stats or method.selection_scope == "micro_batch":
@@ -68,22 +68,23 @@ def _check_entropies(value: Any) -> None:
         raise UserError(f"{engine}.entropy_from_logits_with_chunking: set it to True, else entropies are computed in bfloat16")
 
 
+def require_policy_loss(config: DictConfig) -> None:
+    """Raise a UserError unless the policy loss is configured as ours."""
+    loss = OmegaConf.select(config, f"{_ACTOR}.policy_loss")
+    if loss is None or loss.get("_target_") != POLICY_LOSS:
+        raise UserError(f"{_ACTOR}.policy_loss._target_: trainer mode 'sent' needs it to be {POLICY_LOSS}")
+
+
 def adapt(config: DictConfig, method: Method) -> bool:
     """Set what the method needs of verl: a reference policy, entropies in the loss. Trainer mode becomes ``sync``, which verl asks for.
 
     Returns:
         Whether the reference policy is there for the method alone, so that verl's own uniform KL is to be left out.
-
-    Raises:
-        UserError: the policy loss is not configured as ours.
     """
-    loss = OmegaConf.select(config, f"{_ACTOR}.policy_loss")
-    if loss is None or loss.get("_target_") != POLICY_LOSS:
-        raise UserError(f"{_ACTOR}.policy_loss._target_: trainer mode 'sent' needs it to be {POLICY_LOSS}")
     with open_dict(config):
         config.trainer.v1.trainer_mode = "sync"  # verl compares the mode with this word in places
         actor = config.actor_rollout_ref.actor
-        if method.selection_scope == "micro_batch" or hasattr(method, "coef"):
+        if method.selection_scope == "micro_batch" or method.has_entropy_bonus:
             actor.calculate_entropy = True
         own_kl = bool(actor.use_kl_loss)
         if method.needs_reference and not own_kl:

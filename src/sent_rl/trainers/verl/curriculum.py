@@ -20,8 +20,10 @@ class StagedIndices(Sampler[int]):
     The data loader saves and loads its position, and with it what an online curriculum knows.
     """
 
-    def __init__(self, stages: StageSampler, online: OnlineStages | None = None) -> None:
+    def __init__(self, stages: StageSampler, online: OnlineStages | None = None, indices: Sequence[Any] = ()) -> None:
         self.stages, self.online = stages, online
+        self.place = {index: place for place, index in enumerate(indices)}
+        """Of a row in the data set, by its ``extra_info.index``; verl may have left out long prompts before it."""
         self.order: Sequence[int] = stages.order() if online is None else online
         self.position = 0
 
@@ -43,6 +45,12 @@ class StagedIndices(Sampler[int]):
             self.online.load_state_dict(state["online"])
 
 
+def extra_infos(dataset: Any) -> list[Any]:
+    """``extra_info`` of every row of verl's data set; none where it has no such column, or is of another kind."""
+    table = getattr(dataset, "dataframe", None)
+    return list(table["extra_info"]) if table is not None and "extra_info" in table.column_names else []
+
+
 def is_staged(rows: Sequence[Any]) -> bool:
     """Whether the rows' ``extra_info`` has stages."""
     return bool(rows) and isinstance(rows[0], dict) and rows[0].get(STAGE) is not None
@@ -60,4 +68,5 @@ def staged_indices(
     if not method.online_curriculum:
         return StagedIndices(stages)
     entropies = [float(row.get(ENTROPY) or 0.0) for row in rows]
-    return StagedIndices(stages, OnlineStages(stages, entropies, getattr(method, "smoothing", 1.0)))
+    online = OnlineStages(stages, entropies, getattr(method, "smoothing", 1.0))
+    return StagedIndices(stages, online, [row.get("index", place) for place, row in enumerate(rows)])

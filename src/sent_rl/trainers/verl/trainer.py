@@ -23,9 +23,9 @@ from sent_rl.curriculum import semantic_entropy
 from sent_rl.files import write_json
 from sent_rl.methods import Rollouts, State, Treatment
 from sent_rl.trainers.metrics import treatment_metrics
-from sent_rl.trainers.verl.checks import adapt, check
+from sent_rl.trainers.verl.checks import adapt, check, require_policy_loss
 from sent_rl.trainers.verl.config import SENTPolicyLossConfig
-from sent_rl.trainers.verl.curriculum import StagedIndices, is_staged, staged_indices
+from sent_rl.trainers.verl.curriculum import StagedIndices, extra_infos, is_staged, staged_indices
 from sent_rl.trainers.verl.loss import FACTS, KL_COEF, fact_name, sent_loss
 
 STATE_FILE = "sent_state.json"
@@ -47,9 +47,10 @@ class SENTTrainer(PPOTrainerSync):
     total_training_steps: int
 
     def __init__(self, config: DictConfig) -> None:
+        require_policy_loss(config)
         self.sent: SENTPolicyLossConfig = omega_conf_to_dataclass(config.actor_rollout_ref.actor.policy_loss)
-        self.reference_is_ours = adapt(config, SENTPolicyLossConfig.resolved(self.sent))
         self.method = self.sent.resolved()
+        self.reference_is_ours = adapt(config, self.method)
         self.method_state: State | None = None
         self.staged: StagedIndices | None = None
         super().__init__(config)
@@ -67,7 +68,7 @@ class SENTTrainer(PPOTrainerSync):
 
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
-        rows = list(self.train_dataset.dataframe["extra_info"]) if "extra_info" in self.train_dataset.dataframe.column_names else []
+        rows = extra_infos(self.train_dataset)
         staged = is_staged(rows)
         check(self.config, self.method, staged)
         if not staged:
@@ -120,7 +121,7 @@ class SENTTrainer(PPOTrainerSync):
         texts = self.tokenizer.batch_decode([row.tolist() for row in data["responses"].unbind()], skip_special_tokens=True)
         answers: dict[int, list[str | None]] = {}
         for row, text in zip(data["extra_info"], texts, strict=True):
-            answers.setdefault(int(row["index"]), []).append(extract(text, self.sent.extract, thoughts=self.sent.thoughts))
+            answers.setdefault(self.staged.place[row["index"]], []).append(extract(text, self.sent.extract, thoughts=self.sent.thoughts))
         found = {index: semantic_entropy(group).value for index, group in answers.items()}
         self.staged.online.update(found)
         metrics["sent/semantic_entropy"] = sum(found.values()) / len(found)
