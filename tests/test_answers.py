@@ -252,6 +252,13 @@ def test_wrong_answers_that_look_alike(gold: str, answer: str) -> None:
     assert verdict(gold, answer) != "same"
 
 
+@pytest.mark.parametrize(
+    "answer", ["5(", "(5", "5}", "6 -> 5", "5#6", "5|6", "5....6", "4#### 5", "5+5-5(", "5(-4(-1-4-4", "5 6", "5==6", "not 5"]
+)
+def test_nonsense_that_holds_the_right_number_is_not_rewarded(answer: str) -> None:
+    assert verdict("5", answer) == "different"
+
+
 def test_a_long_sentence_is_no_trap() -> None:
     started = time.process_time()
     verdict("42", "42 is the answer because substituting gives the value requested by the problem statement: " + "and so on " * 100)

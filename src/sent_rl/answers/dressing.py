@@ -85,7 +85,7 @@ def undress(answer: str) -> tuple[str, bool, bool]:
     text = re.sub(r"(?<=\d)\s*'+(?=\s*$)", "", text)  # minutes or seconds of arc
     percent = "%" in text
     text = _INFINITE.sub(r"\\infty ", text.replace("\\%", "").replace("%", ""))
-    text = _JOINED.sub(", ", text).strip().rstrip(".,;").strip()
+    text = _JOINED.sub(", ", text).strip().rstrip(".,;*").strip()
     return _without_trailing_units(text), percent, in_words
 
 

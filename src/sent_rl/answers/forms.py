@@ -82,6 +82,8 @@ def _read_short(answer: str) -> Form:
     text, percent, in_words = undress(answer)
     if in_words and _WORDS.fullmatch(text) and len(text) > 1:
         return _word(text)
+    if not _is_balanced(text):
+        return Form("broken", _bare(text))
     form = _members(text, percent)
     bare = unitless(text)
     if bare is not None and form.kind != "number":
@@ -268,6 +270,16 @@ def _is_bracketed(text: str, opening: str, closing: str) -> bool:
         if depth == 0:
             return position == len(text) - 1
     return False
+
+
+def _is_balanced(text: str) -> bool:
+    """Whether every bracket is closed, by one of any kind: [0, 1) is."""
+    depth = 0
+    for character in text:
+        depth += (character in _OPEN) - (character in _CLOSE)
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _split(text: str, separators: Sequence[str]) -> list[str]:
