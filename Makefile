@@ -20,7 +20,7 @@ test-slow: $(VENV)/.slow
 
 # verl, Ray and what they bring have a virtual environment of their own, 2 GB.
 test-scale: $(SCALE)/.ready
-	$(ONE_THREAD) $(SCALE)/bin/python -m pytest tests/scale -W ignore::UserWarning
+	$(ONE_THREAD) $(SCALE)/bin/python -m pytest tests/scale tests/test_every_method.py -W ignore::UserWarning
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
