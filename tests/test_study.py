@@ -74,6 +74,15 @@ def test_a_study_from_cells_to_page(tmp_path: Path) -> None:
     assert set(whole.against("avg@4", "grpo")) == {"sent"}
     assert {name for name, _ in whole.against("avg@4", None).values()} == {"sent", "grpo"}
 
+    # as an earlier version, which had not all of today's keys, would have left it
+    claimed = yaml.safe_load((folder / "study.yaml").read_text())
+    del claimed["recipe"]["answers"]["thoughts"], found["config"]["answers"]["thoughts"]
+    (folder / "study.yaml").write_text(yaml.safe_dump(claimed))
+    cell.write_text(json.dumps(found))
+    before = cell.stat().st_mtime_ns
+    run_study(study, source, folder)
+    assert cell.stat().st_mtime_ns == before
+
     with pytest.raises(UserError, match=r"other settings \(method.beta_high is 0.5 and not 0.7\)"):
         run_study(load_study(write(tmp_path, arms={**TINY["arms"], "sent": {"method.beta_high": 0.7}})), source, folder)
     with pytest.raises(UserError, match="holds another run"):

@@ -155,6 +155,19 @@ class RunConfig(_Section):
     evaluate: Evaluate = Evaluate()
 
 
+def renewed(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of a configuration that an earlier version wrote, with the keys that have come since; other things stay as they are.
+
+    A new key's default is what was done before there was the key, so the two mean the same run.
+    """
+    known = {key: value for key, value in written.items() if key in RunConfig.model_fields}
+    try:
+        now = dump_config(config_from_tree(known, "written"))
+    except UserError:  # a key that is gone: the difference will be named
+        return dict(written)
+    return {key: now[key] if key in known else value for key, value in written.items()}
+
+
 def recipe_names() -> list[str]:
     """The recipes that ship with the package."""
     folder = resources.files("sent_rl") / "recipes"

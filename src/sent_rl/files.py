@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,9 @@ from sent_rl.errors import UserError
 _FACTS = b"sent_rl"
 _NO_ROOM = 64 * 1024
 _ROWS_AT_ONCE = 4096
+
+Renew = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""How an identity that an earlier version wrote reads today."""
 
 
 def partial_path(path: Path) -> Path:
@@ -139,12 +142,14 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole]
 
 
-def check_claim(folder: Path, name: str, identity: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> bool:
+def check_claim(
+    folder: Path, name: str, identity: Mapping[str, Any], facts: Mapping[str, Any] | None = None, renew: Renew = lambda written: written
+) -> bool:
     """Whether :func:`claim` would find ``folder`` claimed already; raises as it would, and writes nothing."""
     path = folder / name
     if path.is_file():
         written = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        different = first_difference({key: value for key, value in written.items() if key not in (facts or {})}, identity)
+        different = first_difference(renew({key: value for key, value in written.items() if key not in (facts or {})}), identity)
         if different:
             raise UserError(f"{folder}: holds another run, whose {different}; choose another directory or remove this one")
         return True
@@ -153,15 +158,17 @@ def check_claim(folder: Path, name: str, identity: Mapping[str, Any], facts: Map
     return False
 
 
-def claim(folder: Path, name: str, identity: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> None:
+def claim(
+    folder: Path, name: str, identity: Mapping[str, Any], facts: Mapping[str, Any] | None = None, renew: Renew = lambda written: written
+) -> None:
     """Make ``folder`` the place of one run, written down in its file ``name`` (YAML); a second claim with the same identity is welcome.
 
-    ``facts`` are written beside the identity and not compared.
+    ``facts`` are written beside the identity and not compared. ``renew`` reads what an earlier version of this package wrote.
 
     Raises:
         UserError: the folder holds another run, or other things.
     """
-    if not check_claim(folder, name, identity, facts):
+    if not check_claim(folder, name, identity, facts, renew):
         write_text(folder / name, yaml.safe_dump({**identity, **(facts or {})}, sort_keys=False, allow_unicode=True))
 
 

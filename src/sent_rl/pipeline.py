@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sent_rl.config import RunConfig, dump_config
+from sent_rl.config import RunConfig, dump_config, renewed
 from sent_rl.console import console, progress, step_line
 from sent_rl.curriculum import CURRICULUM, SCORES, equal_sizes, score_rows, stage_facts, stage_rows
 from sent_rl.errors import UserError
@@ -56,7 +56,7 @@ def run(config: RunConfig, folder: Path) -> None:
 
 def claim_run(config: RunConfig, folder: Path) -> None:
     """Write run.yaml: the resolved configuration, seeds included, and the versions of what it runs on."""
-    claim(folder, "run.yaml", dump_config(config), {"versions": {name: metadata.version(name) for name in _VERSIONED}})
+    claim(folder, "run.yaml", dump_config(config), {"versions": {name: metadata.version(name) for name in _VERSIONED}}, renewed)
 
 
 def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
@@ -131,7 +131,7 @@ def evaluate_sets(config: RunConfig, models: Mapping[str, str | None], sets: Seq
     paths = {name: path if path is None or not Path(path).exists() else str(Path(path).resolve()) for name, path in models.items()}
     settings = {key: dump_config(config)[key] for key in ("seed", "model", "prompting", "answers", "evaluate")}
     for questions in sets:
-        claim_set(questions, {**settings, "models": paths})
+        claim_set(questions, {**settings, "models": paths}, renewed)
     samplers = {
         name: Sampler(config.model, path, number, section.samples, section.sampling, config.seed)
         for number, (name, path) in enumerate(models.items())
@@ -227,7 +227,7 @@ def _judge_recorded(config: RunConfig, path: Path, sets: Sequence[QuestionSet]) 
         for pairs in responses(questions).values():
             deque(pairs, maxlen=0)
     for questions in sets:
-        claim_set(questions, {**settings, "responses": digest})
+        claim_set(questions, {**settings, "responses": digest}, renewed)
         if not questions.is_done:
             judge(responses(questions), questions, config.answers.read, config.evaluate.k)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sent_rl.evaluation.evaluate import SAMPLES, results, sample_rows
-from sent_rl.files import claim, write_json, write_table
+from sent_rl.files import Renew, claim, write_json, write_table
 from sent_rl.models import ModelConfig, load, model_identity
 from sent_rl.problems import PROBLEMS, Problem, problem_row
 from sent_rl.rollouts import Engine, Prompt, Response, Sampling, collect
@@ -124,10 +124,10 @@ def judge_drawn(samplers: Mapping[str, Sampler], questions: QuestionSet, read: C
         shutil.rmtree(sampler.parts(questions), ignore_errors=True)
 
 
-def claim_set(questions: QuestionSet, settings: Mapping[str, Any]) -> None:
+def claim_set(questions: QuestionSet, settings: Mapping[str, Any], renew: Renew) -> None:
     """Make the set's folder the place of this evaluation, or find that it is.
 
     Raises:
         UserError: it holds another.
     """
-    claim(questions.folder, "evaluation.yaml", {**settings, "problems": questions.fingerprint()})
+    claim(questions.folder, "evaluation.yaml", {**settings, "problems": questions.fingerprint()}, renew=renew)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sent_rl import pipeline
-from sent_rl.config import dump_config
+from sent_rl.config import dump_config, renewed
 from sent_rl.console import console, progress
 from sent_rl.errors import UserError
 from sent_rl.files import claim, first_difference, read_table, write_json
@@ -56,7 +56,8 @@ def run_study(study: StudyConfig, source: str, folder: Path, jobs: int = 1) -> P
 def prepare(study: StudyConfig, folder: Path) -> None:
     """Scores of the training problems and the base model's results on the test problems: the same for every cell."""
     config = study.base()
-    claim(folder, "study.yaml", {"study": study.name, "recipe": dump_config(config)})
+    identity = {"study": study.name, "recipe": dump_config(config)}
+    claim(folder, "study.yaml", identity, renew=lambda written: {**written, "recipe": renewed(written.get("recipe", {}))})
     scores = folder / "scores.parquet"
     if not scores.is_file():
         pipeline.score(config, config.problems.train.load(), scores)
@@ -81,7 +82,7 @@ def is_done(study: StudyConfig, folder: Path, arm: str, seed: int) -> bool:
     if not path.is_file():
         return False
     written = json.loads(path.read_text(encoding="utf-8"))["config"]
-    different = first_difference(written, dump_config(study.cell(arm, seed)))
+    different = first_difference(renewed(written), dump_config(study.cell(arm, seed)))
     if different:
         raise UserError(f"{path}: was run with other settings ({different}); remove it to run the cell again")
     return True

@@ -18,7 +18,7 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sent_rl.answers import equivalent
-from sent_rl.config import RunConfig, dump_config
+from sent_rl.config import RunConfig, dump_config, renewed
 from sent_rl.errors import UserError, nearest
 from sent_rl.files import atomic, check_claim, claim, partial_path, read_json_lines, write_error, write_text
 from sent_rl.models import load
@@ -45,14 +45,14 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
     """
     arguments = training_arguments(config, folder)
     identity, final, processes = _identity(config, curriculum), folder / "final", PartialState()
-    if check_claim(folder, "train.yaml", identity) and final.is_dir():
+    if check_claim(folder, "train.yaml", identity, renew=renewed) and final.is_dir():
         return final
     trainer = _build(config, curriculum, arguments)
     trainer.remove_callback(PrinterCallback)  # one line a step is ours
     trainer.add_callback(MetricsFile(folder / "metrics.jsonl", trainer, on_step))
     with processes.main_process_first():
         if processes.is_main_process:
-            claim(folder, "train.yaml", identity)
+            claim(folder, "train.yaml", identity, renew=renewed)
         checkpoint = last_checkpoint(folder)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
