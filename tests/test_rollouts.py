@@ -64,6 +64,8 @@ def test_a_stop_token_ends_a_response() -> None:
 class Counting:
     """An engine that makes responses up and counts what it was asked for; it fails at a given call."""
 
+    batch_size = 64
+
     def __init__(self, fail_at: int = -1) -> None:
         self.calls, self.fail_at = 0, fail_at
 

@@ -34,6 +34,8 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override any key of the recipe, e.g. train.steps=100. May be repeated."),
 ]
+Engine = Annotated[str | None, typer.Option(help="What samples: transformers, vllm or openai (key engine.kind; docs/scale.md).")]
+Ray = Annotated[int | None, typer.Option("--ray", metavar="N", help="Spread it over N workers on a Ray cluster (key engine.ray.workers).")]
 Model = Annotated[str | None, typer.Option("--model", help="The policy: embedded, smollm2, a folder or a Hub id (key model.path).")]
 
 
@@ -101,13 +103,16 @@ def score(
     out: Annotated[Path, typer.Option("--out", help="The table to write.")] = Path("scores.parquet"),
     model: Model = None,
     samples: Annotated[int | None, typer.Option(help="Responses a problem (key score.samples).")] = None,
+    engine: Engine = None,
+    ray: Ray = None,
     recipe: RecipeOption = None,
     settings: Settings = None,
 ) -> None:
     """Sample the initial policy on every problem and measure semantic entropy and pass rate -> scores.parquet."""
     from sent_rl import pipeline
 
-    config = _config(recipe, settings, problems__train=problems, model__path=model, score__samples=samples)
+    options = {"problems__train": problems, "model__path": model, "score__samples": samples}
+    config = _config(recipe, settings, **options, engine__kind=engine, engine__ray__workers=ray)
     _refuse_existing(out)
     pipeline.score(config, config.problems.train.load(), out)
 
@@ -160,6 +165,8 @@ def evaluate(
     problems: Annotated[str | None, typer.Option(help="As for `sent score`; the recipe's test problems by default.")] = None,
     n: Annotated[int | None, typer.Option("--n", help="Samples a problem (key evaluate.samples).")] = None,
     k: Annotated[str | None, typer.Option("--k", help="The K of Pass@K and Avg@K, e.g. 1,8,32 (key evaluate.k).")] = None,
+    engine: Engine = None,
+    ray: Ray = None,
     recipe: RecipeOption = None,
     settings: Settings = None,
 ) -> None:
@@ -167,15 +174,16 @@ def evaluate(
     import json
 
     from sent_rl import pipeline
-    from sent_rl.models import resolve_model
     from sent_rl.report import results_heading, results_lines
+    from sent_rl.rollouts import engine_path
 
     if bool(models) == (responses is not None):
         raise UserError("evaluate: give either models to sample, or --responses FILE")
-    config = _config(recipe, settings, problems__test=problems, evaluate__samples=n, evaluate__k=_whole_numbers(k))
+    sampler = {"engine__kind": engine, "engine__ray__workers": ray}
+    config = _config(recipe, settings, problems__test=problems, evaluate__samples=n, evaluate__k=_whole_numbers(k), **sampler)
     if benchmarks is not None and not {"k", "samples"} & config.evaluate.model_fields_set:
-        config = _config(recipe, settings, evaluate__k=[8, 16, 32])
-    named = {name: resolve_model(name) for name in models or ()}
+        config = _config(recipe, settings, evaluate__k=[8, 16, 32], **sampler)
+    named = {name: engine_path(config.engine, name) for name in models or ()}
     if benchmarks is not None:
         if problems is not None:
             raise UserError("evaluate: --benchmarks or --problems, not both")

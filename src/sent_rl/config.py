@@ -19,7 +19,7 @@ from sent_rl.methods import Method, get, resolve
 from sent_rl.models import ModelConfig
 from sent_rl.problems import Prompting, Source, parse_source
 from sent_rl.problems.sources import Arithmetic, File, Gym, Hub
-from sent_rl.rollouts import Sampling
+from sent_rl.rollouts import EngineConfig, Sampling
 
 _DEFAULT_METHOD = "sent"
 _SOURCES: dict[str, type[BaseModel]] = {kind.model_fields["kind"].default: kind for kind in (Arithmetic, Gym, File, Hub)}
@@ -148,6 +148,7 @@ class RunConfig(_Section):
     problems: Problems = Problems()
     prompting: Prompting = Prompting()
     answers: Answers = Answers()
+    engine: EngineConfig = EngineConfig()
     score: Score = Score()
     stage: Stage = Stage()
     method: Annotated[SerializeAsAny[Method], PlainValidator(_method)] = Field(default_factory=lambda: get(_DEFAULT_METHOD))

@@ -114,9 +114,22 @@ def load(config: ModelConfig, path: str | None = None) -> tuple[PreTrainedModel,
         raise _not_loaded(name, error) from error
     declared = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *([declared] if isinstance(declared, int) else declared or [])}
-    ends |= {tokenizer(text, add_special_tokens=False).input_ids[0] for text in config.stop}
+    ends |= stop_ids(config, tokenizer)
     model.generation_config.eos_token_id = sorted(ends)
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, prompt: str | list[dict[str, str]]) -> list[int]:
+    """Token ids of plain text, or of chat messages through the model's own template."""
+    if isinstance(prompt, str):
+        ids: list[int] = tokenizer(prompt).input_ids
+        return ids
+    return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"])
+
+
+def stop_ids(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The ids of ``config.stop``, of which :func:`load_tokenizer` has seen that each is one token."""
+    return {tokenizer(text, add_special_tokens=False).input_ids[0] for text in config.stop}
 
 
 def _check_files(name: str) -> None:

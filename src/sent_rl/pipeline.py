@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -20,11 +20,10 @@ from sent_rl.evaluation.overlap import report as overlap_report
 from sent_rl.evaluation.paper import paper_arm
 from sent_rl.evaluation.walk import QuestionSet, Sampler, claim_set, draw, judge, judge_drawn
 from sent_rl.files import claim, read_table, write_json, write_table
-from sent_rl.models import load, load_tokenizer, model_identity
 from sent_rl.problems import Problem, write_problems
 from sent_rl.problems.writing import RowSchema
 from sent_rl.report import summary, write_benchmarks, write_report
-from sent_rl.rollouts import Response, collect, read_recorded, responses_to
+from sent_rl.rollouts import Response, check_engine, collect, engine_identity, lazy_engine, read_recorded, responses_to
 
 BASE, TRAINED = "base", "trained"
 _VERSIONED = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
@@ -62,30 +61,34 @@ def claim_run(config: RunConfig, folder: Path) -> None:
 def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
     """Sample the initial policy and write the problems with their semantic entropies to ``out`` (SCORES)."""
     section = config.score
-    load_tokenizer(config.model, chat=config.prompting.chat)
-    model, tokenizer = load(config.model)
-    from sent_rl.rollouts.transformers import TransformersEngine
-
+    check_engine(config.engine, config.model, chat=config.prompting.chat)
     parts = out.with_name(f"{out.name}.parts")
     with progress("score", len(problems)) as advance:
         sampled = collect(
-            TransformersEngine(model, tokenizer),
+            lazy_engine(config.engine, config.model),
             problems,
             [config.prompting.render(p) for p in problems],
             section.samples,
             section.sampling,
             config.seed,
             parts,
-            model=model_identity(config.model),
+            model=engine_identity(config.engine, config.model),
             logprobs=section.weights == "likelihood",
             advance=advance,
         )
-        rows = list(score_rows(sampled, config.answers.read, section.weights, section.unparsed))
-    write_table(out, rows, SCORES, {"score": dump_config(config)["score"], "model": config.model.path, "seed": config.seed})
+        totals = Counter[str]()
+        rows = _counted(score_rows(sampled, config.answers.read, section.weights, section.unparsed), totals)
+        write_table(out, rows, SCORES, {"score": dump_config(config)["score"], "model": config.model.path, "seed": config.seed})
     shutil.rmtree(parts, ignore_errors=True)
-    mean = sum(row["semantic_entropy"] for row in rows) / len(rows)
-    rate = sum(row["pass_rate"] for row in rows) / len(rows)
-    console.print(f"scored {len(rows)} problems: mean semantic entropy {mean:.3f} nats, pass rate {rate:.3f}")
+    entropy, rate = (totals[key] / len(problems) for key in ("semantic_entropy", "pass_rate"))
+    console.print(f"scored {len(problems)} problems: mean semantic entropy {entropy:.3f} nats, pass rate {rate:.3f}")
+
+
+def _counted(rows: Iterator[dict[str, Any]], totals: Counter[str]) -> Iterator[dict[str, Any]]:
+    """The rows as they come, with their sums on the side: a large table is never in memory as a whole."""
+    for row in rows:
+        totals.update({key: row[key] for key in ("semantic_entropy", "pass_rate")})
+        yield row
 
 
 def stage(config: RunConfig, scores: Path, out: Path) -> None:
@@ -127,13 +130,13 @@ def evaluate_sets(config: RunConfig, models: Mapping[str, str | None], sets: Seq
     """The same for several sets of problems, each in a folder of its own; every model is loaded once."""
     section = config.evaluate
     for path in models.values():  # before anything is written
-        load_tokenizer(config.model, path, chat=config.prompting.chat)
+        check_engine(config.engine, config.model, path, chat=config.prompting.chat)
     paths = {name: path if path is None or not Path(path).exists() else str(Path(path).resolve()) for name, path in models.items()}
     settings = {key: dump_config(config)[key] for key in ("seed", "model", "prompting", "answers", "evaluate")}
     for questions in sets:
-        claim_set(questions, {**settings, "models": paths}, renewed)
+        claim_set(questions, {**settings, "models": paths, "sampled_with": config.engine.kind}, _renewed_evaluation)
     samplers = {
-        name: Sampler(config.model, path, number, section.samples, section.sampling, config.seed)
+        name: Sampler(config.engine, config.model, path, number, section.samples, section.sampling, config.seed)
         for number, (name, path) in enumerate(models.items())
     }
     draw(samplers, sets, progress)
@@ -170,6 +173,10 @@ def evaluate_benchmarks(
     write_benchmarks(folder, names, paper)
     console.print((folder / "table.txt").read_text(encoding="utf-8"), end="")
     console.print(f"tables: {folder / 'table.html'}, table.md, table.tex; all numbers: {folder / 'results.json'}")
+
+
+def _renewed_evaluation(written: Mapping[str, Any]) -> dict[str, Any]:
+    return {"sampled_with": "transformers", **renewed(written)}  # there was no other engine before this was written down
 
 
 def check_overlap(
@@ -249,7 +256,9 @@ def check(config: RunConfig, folder: Path, train_problems: Sequence[Problem], te
     Raises:
         UserError: stages or steps that don't fit the problems, a model that isn't there, or settings that TRL does not accept.
     """
-    load_tokenizer(config.model, chat=config.prompting.chat)
+    if config.engine.kind == "openai":
+        raise UserError("engine.kind: a server does not have the trained model; use transformers or vllm here, or go step by step")
+    check_engine(config.engine, config.model, chat=config.prompting.chat)
     if not (folder / "training" / "final").is_dir():
         from sent_rl.trainers.trl.run import training_arguments
         from sent_rl.trainers.trl.stages import StagePlan

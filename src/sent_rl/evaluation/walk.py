@@ -14,9 +14,9 @@ from typing import Any
 
 from sent_rl.evaluation.evaluate import SAMPLES, results, sample_rows
 from sent_rl.files import Renew, claim, write_json, write_table
-from sent_rl.models import ModelConfig, load, model_identity
+from sent_rl.models import ModelConfig
 from sent_rl.problems import PROBLEMS, Problem, problem_row
-from sent_rl.rollouts import Engine, Prompt, Response, Sampling, collect
+from sent_rl.rollouts import EngineConfig, LazyEngine, Prompt, Response, Sampling, collect, engine_identity, lazy_engine
 
 Sampled = Iterator[tuple[Problem, list[Response]]]
 Progress = Callable[[str, int], Any]
@@ -46,27 +46,13 @@ class QuestionSet:
         return hashlib.sha256(json.dumps([[p.id, *p.golds, p.tolerance] for p in self.problems]).encode()).hexdigest()
 
 
-class LazyEngine:
-    """Loads its model when it is first asked for a sample: a set whose parts are all there needs none."""
-
-    def __init__(self, config: ModelConfig, path: str | None) -> None:
-        self.config, self.path = config, path
-
-    @cached_property
-    def engine(self) -> Engine:
-        from sent_rl.rollouts.transformers import TransformersEngine
-
-        return TransformersEngine(*load(self.config, self.path))
-
-    def sample(self, prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int, logprobs: bool = False) -> list[list[Response]]:
-        return self.engine.sample(prompts, n, sampling, seed, logprobs)
-
-
 class Sampler:
     """Draws ``n`` responses of one model to the problems of a set, in parts below the set's folder."""
 
-    def __init__(self, config: ModelConfig, path: str | None, number: int, n: int, sampling: Sampling, seed: int) -> None:
-        self.engine, self.identity = LazyEngine(config, path), model_identity(config, path)
+    def __init__(
+        self, engine: EngineConfig, model: ModelConfig, path: str | None, number: int, n: int, sampling: Sampling, seed: int
+    ) -> None:
+        self.engine, self.identity = lazy_engine(engine, model, path), engine_identity(engine, model, path)
         self.number, self.n, self.sampling, self.seed = number, n, sampling, seed
 
     def parts(self, questions: QuestionSet) -> Path:
@@ -80,7 +66,8 @@ class Sampler:
 
     def release(self) -> None:
         """Give the model's memory back."""
-        self.engine.__dict__.pop("engine", None)
+        if isinstance(self.engine, LazyEngine):
+            self.engine.close()
         gc.collect()
 
 

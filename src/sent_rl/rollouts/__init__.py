@@ -1,7 +1,25 @@
 """Sampling many responses to many problems."""
 
 from sent_rl.rollouts.collect import collect
-from sent_rl.rollouts.engine import Engine, Prompt, Response, Sampling
+from sent_rl.rollouts.engine import Engine, Prompt, Response, Sampling, Workers
+from sent_rl.rollouts.engines import EngineConfig, LazyEngine, check_engine, engine_identity, engine_path, lazy_engine, open_engine
 from sent_rl.rollouts.recorded import Recorded, read_recorded, responses_to
 
-__all__ = ["Engine", "Prompt", "Recorded", "Response", "Sampling", "collect", "read_recorded", "responses_to"]
+__all__ = [
+    "Engine",
+    "EngineConfig",
+    "LazyEngine",
+    "Prompt",
+    "Recorded",
+    "Response",
+    "Sampling",
+    "Workers",
+    "check_engine",
+    "collect",
+    "engine_identity",
+    "engine_path",
+    "lazy_engine",
+    "open_engine",
+    "read_recorded",
+    "responses_to",
+]

@@ -8,7 +8,7 @@ from pathlib import Path
 from sent_rl.errors import UserError
 from sent_rl.problems import Problem
 from sent_rl.problems.sources import File
-from sent_rl.rollouts.engine import Response
+from sent_rl.rollouts.engine import Response, clean_text
 
 Recorded = dict[str, dict[str, list[Response]]]
 """Model -> problem id -> responses, in the order of the file."""
@@ -29,16 +29,11 @@ def read_recorded(path: Path) -> Recorded:
             raise UserError(
                 f"{path}: row {number}: 'tokens' is a whole number and 'finished' true or false, not {tokens!r} and {finished!r}"
             )
-        responses = found.setdefault(_clean(str(row.get("model") or path.stem)), {}).setdefault(str(row["problem"]), [])
-        responses.append(Response(_clean(row["text"]), tokens, finished is not False))
+        responses = found.setdefault(clean_text(str(row.get("model") or path.stem)), {}).setdefault(str(row["problem"]), [])
+        responses.append(Response(clean_text(row["text"]), tokens, finished is not False))
     if not found:
         raise UserError(f"{path}: no responses in it")
     return found
-
-
-def _clean(text: str) -> str:
-    """Half characters, which no file can hold, as question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def responses_to(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from sent_rl.models import encode
 from sent_rl.rollouts.engine import Prompt, Response, Sampling
 from sent_rl.tokens import token_stats
 
@@ -22,6 +23,8 @@ class TransformersEngine:
     Every id in ``model.generation_config.eos_token_id`` ends a response.
     """
 
+    batch_size = 64
+
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -30,22 +33,17 @@ class TransformersEngine:
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int, logprobs: bool = False) -> list[list[Response]]:
-        ids = [self._encode(prompt) for prompt in prompts for _ in range(n)]
+        ids = [row for prompt in prompts for row in [encode(self.tokenizer, prompt)] * n]
         responses: list[Response] = []
         with torch.random.fork_rng(devices=self._cuda()):
             torch.manual_seed(seed)
-            for start in range(0, len(ids), sampling.batch_size):
-                responses += self._batch(ids[start : start + sampling.batch_size], sampling, logprobs)
+            size = sampling.batch_size or self.batch_size
+            for start in range(0, len(ids), size):
+                responses += self._batch(ids[start : start + size], sampling, logprobs)
         return [responses[i * n : (i + 1) * n] for i in range(len(prompts))]
 
     def _cuda(self) -> list[int]:
         return [self.model.device.index or 0] if self.model.device.type == "cuda" else []
-
-    def _encode(self, prompt: Prompt) -> list[int]:
-        if isinstance(prompt, str):
-            ids: list[int] = self.tokenizer(prompt).input_ids
-            return ids
-        return list(self.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"])
 
     def _batch(self, rows: list[list[int]], sampling: Sampling, logprobs: bool) -> list[Response]:
         width = max(map(len, rows))

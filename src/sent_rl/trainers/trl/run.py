@@ -19,7 +19,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 
 from sent_rl.answers import equivalent
 from sent_rl.config import RunConfig, dump_config, renewed
-from sent_rl.errors import UserError, nearest
+from sent_rl.errors import UserError, first_line, nearest
 from sent_rl.files import atomic, check_claim, claim, partial_path, read_json_lines, write_error, write_text
 from sent_rl.models import load
 from sent_rl.problems import problem_of
@@ -85,11 +85,7 @@ def _build(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], arguments
         folder = Path(arguments.output_dir)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-        raise error if isinstance(error, UserError) else UserError(f"train: TRL cannot start ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+        raise error if isinstance(error, UserError) else UserError(f"train: TRL cannot start ({first_line(error)})") from error
 
 
 def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
@@ -141,7 +137,7 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
     try:
         arguments = SENTConfig(**{**defaults, **section.trl, **own})
     except (ValueError, TypeError) as error:
-        raise UserError(f"train: TRL does not accept this ({_first_line(error)})") from error
+        raise UserError(f"train: TRL does not accept this ({first_line(error)})") from error
     if arguments.world_size != processes:
         raise UserError(f"train: {processes} processes were started, but they do not form a group; without GPUs set train.trl.use_cpu=true")
     return arguments
