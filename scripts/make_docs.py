@@ -75,10 +75,13 @@ def flat(model: type[BaseModel], prefix: str) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for name, field in model.model_fields.items():
         key = f"{prefix}.{name}"
+        optional = [a for a in get_args(field.annotation) if is_section(a)] if type(None) in get_args(field.annotation) else []
         if is_section(field.annotation):
             found += flat(field.annotation, key)  # type: ignore[arg-type]
-        elif name != "kind":
+        elif not (name == "kind" and prefix.startswith("problems")):
             found.append((key, field))
+        for each in optional:
+            found += flat(each, key)
     return found
 
 
@@ -103,7 +106,7 @@ def type_name(annotation: Any) -> str:
     if origin in (list, dict):
         return f"{origin.__name__} of {type_name(arguments[-1])}"
     if is_section(annotation):
-        return str(annotation.model_fields["kind"].default)
+        return str(annotation.model_fields["kind"].default) if "kind" in annotation.model_fields else "the keys below"
     return {"str": "text", "bool": "true or false"}.get(
         getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation))
     )

@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, settings
 
 from sent_rl.models import EMBEDDED
 
-# `make test-scale` runs these in a virtual environment that has verl
-collect_ignore_glob = [] if importlib.util.find_spec("verl") else ["scale/*"]
+# `make test-scale` and `make test-vllm` run these in virtual environments that have verl and vLLM
+collect_ignore_glob = [
+    f"{folder}/*" for folder, package in {"scale": "verl", "vllm": "vllm"}.items() if not importlib.util.find_spec(package)
+]
 torch.set_num_threads(1)
 settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sent_rl.console import console
 from sent_rl.errors import UserError, first_line
 from sent_rl.models import ModelConfig
 from sent_rl.rollouts.engine import Request, Response, Sampling
@@ -38,6 +39,7 @@ class RayEngines:
             return
         ray = _connect(self.workers)
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
         rows = [{"place": place, "request": json.dumps(_plain(request))} for place, request in enumerate(requests)]
         drawn = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Worker,
@@ -49,26 +51,35 @@ class RayEngines:
         )
         try:
             for row in drawn.iter_rows():
+                if row["error"]:
+                    raise UserError(str(row["error"]))
                 yield int(row["place"]), [[Response(**each) for each in group] for group in json.loads(row["responses"])]
         except ray.exceptions.RayError as error:
-            raise UserError(f"engine.ray: {_reason(error)}") from error
+            raise UserError(f"engine.ray: {str(error).strip().splitlines()[-1]}") from error
 
 
 class _Worker:
-    """One engine in a process of Ray's."""
+    """One engine in a process of Ray's. What it refuses comes back as a row: Ray would bury it under tracebacks, and try again."""
 
     def __init__(self, config: dict[str, Any], model: dict[str, Any], path: str | None) -> None:
         from sent_rl.rollouts.engines import EngineConfig, open_engine
 
-        self.engine = open_engine(EngineConfig(**config), ModelConfig(**model), path)
+        self.engine, self.refusal = None, ""
+        try:
+            self.engine = open_engine(EngineConfig(**config), ModelConfig(**model), path)
+        except UserError as error:
+            self.refusal = str(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        done = []
-        for text in batch["request"]:
-            asked = json.loads(text)
-            drawn = self.engine.sample(**{**asked, "sampling": Sampling(**asked["sampling"])})
-            done.append(json.dumps([[asdict(each) for each in group] for group in drawn]))
-        return {"place": list(batch["place"]), "responses": done}
+        (place,), (text,) = batch["place"], batch["request"]  # one part at a time
+        asked = json.loads(text)
+        drawn, refusal = [], self.refusal
+        try:
+            if self.engine is not None:
+                drawn = self.engine.sample(**{**asked, "sampling": Sampling(**asked["sampling"])})
+        except UserError as error:
+            refusal = str(error)
+        return {"place": [place], "responses": [json.dumps([[asdict(each) for each in group] for group in drawn])], "error": [refusal]}
 
 
 def _plain(request: Request) -> dict[str, Any]:
@@ -94,12 +105,5 @@ def _connect(workers: RayWorkers) -> Any:
             lack = f"{workers.workers} workers want {asked:g} {kind}s and the cluster has {there:g}"
             if workers.address is None:
                 raise UserError(f"engine.ray: {lack}; lower engine.ray.workers or engine.ray.{kind.lower()}s")
-            console.print(f"warning: {lack}; the rest waits until it grows")
+            warnings.warn(f"sent-rl: {lack}; the rest waits until it grows", stacklevel=3)
     return ray
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause in one line: Ray wraps what a worker raised, traceback and all."""
-    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
-        error = inner
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

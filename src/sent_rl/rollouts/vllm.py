@@ -45,8 +45,10 @@ class VLLMEngine:
             raise UserError(f"engine.vllm: vLLM cannot start ({first_line(error)})") from error
 
     def sample(self, prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int, logprobs: bool = False) -> list[list[Response]]:
+        import vllm.exceptions
         from vllm import SamplingParams
 
+        refusals = (ValueError, getattr(vllm.exceptions, "VLLMValidationError", ValueError))
         asked = [{"prompt_token_ids": encode(self.tokenizer, prompt)} for prompt in prompts]
         params = [
             SamplingParams(
@@ -63,7 +65,7 @@ class VLLMEngine:
         ]
         try:
             outputs = self.llm.generate(asked, params, use_tqdm=False)
-        except ValueError as error:  # a prompt that is longer than the model's context, for example
+        except refusals as error:  # a prompt that is longer than the model's context, for example
             raise UserError(f"engine.vllm: vLLM refuses a prompt ({first_line(error)})") from error
         return [[_response(each, logprobs) for each in output.outputs] for output in outputs]
 
