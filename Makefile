@@ -25,7 +25,7 @@ test-scale: $(SCALE)/.ready
 
 # So has vLLM, 4 GB; the packages that go again are builds with CUDA, without which vLLM starts.
 test-vllm: $(VLLM)/.ready
-	$(ONE_THREAD) $(VLLM)/bin/python -m pytest tests/vllm
+	$(ONE_THREAD) $(VLLM)/bin/python -m pytest tests/with_vllm
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

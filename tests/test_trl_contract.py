@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import json
 import math
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +12,7 @@ import reference_loop
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer, TrlParser
-from trl_helpers import GROUP, LENGTH, QUESTIONS, logged, ours, settings, tasks, theirs, uneven_reward, weights
+from trl_helpers import GROUP, LENGTH, QUESTIONS, SENT, STRONG, logged, ours, settings, tasks, theirs, uneven_reward, weights
 
 from sent_rl.answers import equivalent, extract
 from sent_rl.errors import UserError
@@ -30,20 +25,6 @@ from sent_rl.tokens import highest
 from sent_rl.trainers.trl import SENTConfig, SENTTrainer
 
 LOSS_TYPES = ["dapo", "grpo", "dr_grpo", "bnpo"]
-SENT: dict[str, Any] = {"name": "sent", "beta_low": 0.3, "beta_high": 2.0, "high_covariance_fraction": 0.2}
-
-
-# Options that make a method's effect visible in a few steps on a few tokens.
-STRONG: dict[str, dict[str, Any]] = {
-    "entropy_bonus": {"coef": 0.1},
-    "clip_cov": {"clip_fraction": 0.1, "cov_low": 0.01},
-    "kl_cov": {"top_fraction": 0.1},
-    "high_entropy_kl": {"beta": 1.0},
-    "sent": {k: v for k, v in SENT.items() if k != "name"},
-    "sent_as_published": {"extreme_fraction": 0.1},
-    "sent_online": {k: v for k, v in SENT.items() if k != "name"},
-    "sent_adaptive": {k: v for k, v in SENT.items() if k != "name"},
-}
 
 
 def logged_keys(trainer: Any, *prefixes: str) -> list[str]:
@@ -474,28 +455,3 @@ def test_adapters_need_no_second_model(tmp_path: Path) -> None:
     assert trainer.ref_model is None
     assert kl[0] == pytest.approx(0, abs=1e-9)
     assert kl[-1] > 0
-
-
-def test_two_processes_select_and_learn_as_one(tmp_path: Path) -> None:
-    """torchrun with gloo: the same treatment on both ranks and in a single process, and the same weights afterwards."""
-    script = Path(__file__).with_name("two_ranks.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}", "--master-addr=127.0.0.1"]
-    for start, name in ((launch, "two"), ([sys.executable], "one")):
-        command = [*start, str(script), str(tmp_path / name), json.dumps(STRONG)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-    one, first, second = (json.loads((tmp_path / name).read_text()) for name in ("one-0.json", "two-0.json", "two-1.json"))
-    assert set(one) == set(names())
-    for name in names():
-        alone, ranks = one[name], (first[name], second[name])
-        assert ranks[0]["treatments"] == ranks[1]["treatments"], name
-        # entropies of another batch size differ in the last digits, so what they shape does too
-        torch.testing.assert_close(torch.tensor(ranks[0]["treatments"]), torch.tensor(alone["treatments"]), rtol=0, atol=1e-5)
-        mean = (torch.tensor(ranks[0]["losses"]) + torch.tensor(ranks[1]["losses"])) / 2
-        assert mean.tolist() == pytest.approx(alone["losses"], abs=1e-6), name
-        for key in ("weights", "grad_norm"):
-            assert ranks[0][key] == pytest.approx(alone[key], rel=1e-4, abs=1e-5), name

@@ -17,6 +17,18 @@ from sent_rl.problems import arithmetic_problems
 from sent_rl.trainers.trl import SENTConfig, SENTTrainer
 
 QUESTIONS, GROUP, LENGTH = 4, 4, 12
+SENT: dict[str, Any] = {"name": "sent", "beta_low": 0.3, "beta_high": 2.0, "high_covariance_fraction": 0.2}
+# Options that make a method's effect visible in a few steps on a few tokens.
+STRONG: dict[str, dict[str, Any]] = {
+    "entropy_bonus": {"coef": 0.1},
+    "clip_cov": {"clip_fraction": 0.1, "cov_low": 0.01},
+    "kl_cov": {"top_fraction": 0.1},
+    "high_entropy_kl": {"beta": 1.0},
+    "sent": {k: v for k, v in SENT.items() if k != "name"},
+    "sent_as_published": {"extreme_fraction": 0.1},
+    "sent_online": {k: v for k, v in SENT.items() if k != "name"},
+    "sent_adaptive": {k: v for k, v in SENT.items() if k != "name"},
+}
 
 
 def tasks(count: int = 24, stages: int | None = None) -> Dataset:

@@ -34,6 +34,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override any key of the recipe, e.g. train.steps=100. May be repeated."),
 ]
+Processes = Annotated[int, typer.Option("--processes", min=1, help="Train in so many processes; one a GPU.")]
+Layout = Annotated[
+    str | None, typer.Option("--layout", help="How they share the model: multi_gpu, fsdp2, zero2, zero3 or an accelerate configuration.")
+]
 Engine = Annotated[str | None, typer.Option(help="What samples: transformers, vllm or openai (key engine.kind; docs/scale.md).")]
 Ray = Annotated[int | None, typer.Option("--ray", metavar="N", help="Spread it over N workers on a Ray cluster (key engine.ray.workers).")]
 Model = Annotated[str | None, typer.Option("--model", help="The policy: embedded, smollm2, a folder or a Hub id (key model.path).")]
@@ -80,6 +84,8 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def run(
     recipe: Recipe,
     out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/NAME by default.")] = None,
+    processes: Processes = 1,
+    layout: Layout = None,
     settings: Settings = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it resolved, and stop.")] = False,
 ) -> None:
@@ -94,7 +100,7 @@ def run(
         return
     from sent_rl import pipeline
 
-    pipeline.run(config, out or Path("runs") / config.name)
+    pipeline.run(config, out or Path("runs") / config.name, processes, layout)
 
 
 @app.command()
@@ -140,6 +146,8 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, metrics.jsonl and the trained model (final/).")],
     model: Model = None,
     method: Annotated[str | None, typer.Option(help="The method (key method.name); see `sent methods`.")] = None,
+    processes: Processes = 1,
+    layout: Layout = None,
     recipe: RecipeOption = None,
     settings: Settings = None,
 ) -> None:
@@ -147,7 +155,7 @@ def train(
     from sent_rl import pipeline
 
     config = _config(recipe, settings, model__path=model, method=method)
-    console.print(f"trained model: {pipeline.train(config, curriculum, out)}")
+    console.print(f"trained model: {pipeline.train(config, curriculum, out, processes, layout)}")
 
 
 @app.command()
@@ -336,7 +344,12 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Entry point: a mistake of the user's is one line and exit code 2."""
+    """Entry point of ``sent``."""
+    run_app(app)
+
+
+def run_app(app: typer.Typer) -> None:
+    """Run a command: a mistake of the user's is one line and exit code 2."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     before = signal.signal(signal.SIGINT, _interrupt)

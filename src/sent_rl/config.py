@@ -94,10 +94,14 @@ class Train(_Section):
     updates_per_rollout: int = Field(1, ge=1, description="optimizer steps on each rollout; they share it out (mini-batches)")
     micro_batch: int | None = Field(None, ge=1, description="responses a forward pass; all of a step's where not given")
     learning_rate: float = Field(1e-6, ge=0, description="peak learning rate")
+    kl_coef: float = Field(0.0, ge=0, description="KL to the initial policy (k3) on every token, besides what the method does")
     temperature: float = Field(1.0, gt=0, description="of the responses trained on")
     max_tokens: int = Field(2048, ge=1, description="longest response trained on, in tokens")
     stage_reset: list[Literal["optimizer", "schedule", "reference"]] = Field(
         default_factory=list, description="what each stage after the first starts anew: optimizer, schedule, reference"
+    )
+    lora: dict[str, Any] | None = Field(
+        None, description="train an adapter: what peft.LoraConfig takes, e.g. {r: 16, lora_alpha: 32}; merged into final/ at the end"
     )
     save_steps: int = Field(50, ge=1, description="optimizer steps between checkpoints")
     report_to: list[str] = Field(["tensorboard"], description="TRL's loggers: tensorboard, wandb, trackio, ...; [] for none")

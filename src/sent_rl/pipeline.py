@@ -29,21 +29,18 @@ BASE, TRAINED = "base", "trained"
 _VERSIONED = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
 
 
-def run(config: RunConfig, folder: Path) -> None:
+def run(config: RunConfig, folder: Path, processes: int = 1, layout: str | None = None) -> None:
     """All steps of a recipe in ``folder``; steps that are done are not done again.
+
+    Args:
+        processes: that train; see :func:`sent_rl.trainers.trl.launch.launch`, also for ``layout``.
 
     Raises:
         UserError: the folder holds another run, or a step cannot be done.
     """
-    train_problems, test_problems = config.problems.train.load(), config.problems.test.load()
-    check(config, folder, train_problems, test_problems)
-    claim_run(config, folder)
-    scores, curriculum, evaluation = folder / "scores.parquet", folder / "curriculum.parquet", folder / "evaluation"
-    if not scores.is_file():
-        score(config, train_problems, scores)
-    if not curriculum.is_file():
-        stage(config, scores, curriculum)
-    trained = train(config, curriculum, folder / "training")
+    test_problems = prepare(config, folder)
+    evaluation = folder / "evaluation"
+    trained = train(config, folder / "curriculum.parquet", folder / "training", processes, layout)
     if not (evaluation / "results.json").is_file():
         evaluate(config, {BASE: None, TRAINED: str(trained)}, test_problems, evaluation)
     page = write_report(folder)
@@ -51,6 +48,19 @@ def run(config: RunConfig, folder: Path) -> None:
     for line in summary(folder):
         console.print(line)
     console.print(f"report: {page}")
+
+
+def prepare(config: RunConfig, folder: Path) -> Sequence[Problem]:
+    """The steps before training; returns the problems to test on."""
+    train_problems, test_problems = config.problems.train.load(), config.problems.test.load()
+    check(config, folder, train_problems, test_problems)
+    claim_run(config, folder)
+    scores, curriculum = folder / "scores.parquet", folder / "curriculum.parquet"
+    if not scores.is_file():
+        score(config, train_problems, scores)
+    if not curriculum.is_file():
+        stage(config, scores, curriculum)
+    return test_problems
 
 
 def claim_run(config: RunConfig, folder: Path) -> None:
@@ -107,8 +117,8 @@ def stage(config: RunConfig, scores: Path, out: Path) -> None:
     console.print(f"staged: {sizes}; tied {cut.tie_rate:.0%}, {cut.tied_cuts} of {len(cut.sizes) - 1} cuts through a tie")
 
 
-def train(config: RunConfig, curriculum: Path, folder: Path) -> Path:
-    """Train on a curriculum; returns the folder of the trained model."""
+def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1, layout: str | None = None) -> Path:
+    """Train on a curriculum, in this process or in so many new ones; returns the folder of the trained model."""
     rows = read_table(curriculum, ("id", "prompt", "answer", "stage"))
     if not rows:
         raise UserError(f"{curriculum}: no problems in it")
@@ -116,6 +126,10 @@ def train(config: RunConfig, curriculum: Path, folder: Path) -> Path:
         console.print("trained already")
     else:
         console.print("loading the trainer")
+    if (processes > 1 or layout is not None) and not (folder / "final").is_dir():
+        from sent_rl.trainers.trl.launch import launch
+
+        launch(config, curriculum, folder, processes, layout)
     from sent_rl.trainers.trl.run import train as train_with_trl
 
     return train_with_trl(config, rows, folder, lambda metrics, steps: console.print(step_line(metrics, steps)))

@@ -66,6 +66,8 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
     with atomic(final) if processes.is_main_process else nullcontext(partial_path(final)) as partial:
         trainer.save_model(str(partial))
         processes.wait_for_everyone()
+        if config.train.lora is not None and processes.is_main_process:
+            _merge(config, partial)
     processes.wait_for_everyone()
     return final
 
@@ -80,12 +82,41 @@ def _build(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], arguments
             args=arguments,
             train_dataset=_dataset(config, curriculum),
             processing_class=tokenizer,
+            peft_config=_adapter(config),
         )
     except (ValueError, RuntimeError, ImportError, TypeError) as error:
         folder = Path(arguments.output_dir)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise error if isinstance(error, UserError) else UserError(f"train: TRL cannot start ({first_line(error)})") from error
+
+
+def _adapter(config: RunConfig) -> Any:
+    """peft's configuration of ``train.lora``; None where all weights are trained."""
+    if config.train.lora is None:
+        return None
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise UserError("train.lora: needs peft; pip install 'sent-rl[peft]'") from error
+    try:
+        return LoraConfig(**{"task_type": "CAUSAL_LM", **config.train.lora})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"train.lora: peft does not accept this ({first_line(error)})") from error
+
+
+def _merge(config: RunConfig, folder: Path) -> None:
+    """Put the adapter in ``folder`` into the weights of the model that it belongs to: a whole model, which every engine loads."""
+    from peft import PeftModel
+
+    model, tokenizer = load(config.model)
+    merged = PeftModel.from_pretrained(model.cpu(), str(folder)).merge_and_unload()
+    merged.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    adapter = folder / "adapter"
+    adapter.mkdir()
+    for file in folder.glob("adapter_*"):
+        file.rename(adapter / file.name)
 
 
 def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
@@ -95,6 +126,8 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
         UserError: an unknown key in ``train.trl``, or one that has a key of its own.
     """
     section = config.train
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" and not torch.accelerator.is_available():
+        raise UserError("train: FSDP needs GPUs; on a CPU accelerate falls back to whole models without a word. Leave --layout out")
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     responses = section.questions_per_step * section.generations // section.updates_per_rollout
     if responses % processes or (responses // processes) % min(section.responses_per_pass, responses // processes):
@@ -116,12 +149,14 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
         "learning_rate": section.learning_rate,
         "temperature": section.temperature,
         "max_completion_length": section.max_tokens,
+        "beta": section.kl_coef,
         "save_steps": section.save_steps,
         "report_to": list(section.report_to) or "none",
     }
     defaults: dict[str, Any] = {
         "lr_scheduler_type": "constant",
         "bf16": config.model.dtype == "bfloat16",
+        "use_cpu": not torch.accelerator.is_available(),
         "gradient_checkpointing": False,
         "logging_steps": 1,
         "save_total_limit": 2,
@@ -139,7 +174,7 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
     except (ValueError, TypeError) as error:
         raise UserError(f"train: TRL does not accept this ({first_line(error)})") from error
     if arguments.world_size != processes:
-        raise UserError(f"train: {processes} processes were started, but they do not form a group; without GPUs set train.trl.use_cpu=true")
+        raise UserError(f"train: {processes} processes were started, but they do not form a group")
     return arguments
 
 

@@ -86,6 +86,8 @@ def overrides(config: RunConfig, gpus: int, nodes: int, prompt_tokens: int, engi
         raise UserError(
             f"train.trl: settings for TRL ({', '.join(train.trl)}) mean nothing to verl; say it in verl's words beside the command"
         )
+    if train.lora is not None:
+        raise UserError("train.lora: say it in verl's words beside the command (actor_rollout_ref.model.lora_rank), and leave it out here")
     values: dict[str, Any] = {
         "trainer.v1.trainer_mode": "sent",
         "trainer.project_name": "sent-rl",
@@ -117,6 +119,9 @@ def overrides(config: RunConfig, gpus: int, nodes: int, prompt_tokens: int, engi
         f"{_ACTOR}.ppo_max_token_len_per_gpu": 2 * (prompt_tokens + train.max_tokens),
         f"{_ACTOR}.loss_agg_mode": "token-mean",
         f"{_ACTOR}.optim.lr": train.learning_rate,
+        f"{_ACTOR}.use_kl_loss": train.kl_coef > 0,
+        f"{_ACTOR}.kl_loss_coef": train.kl_coef,
+        f"{_ACTOR}.kl_loss_type": "low_var_kl",
         f"{_LOSS}._target_": "sent_rl.trainers.verl.config.SENTPolicyLossConfig",
         f"+{_LOSS}.method": {k: v for k, v in config.method.model_dump(mode="json").items() if v is not None},
         f"+{_LOSS}.stage_passes": train.passes,

@@ -1,0 +1,65 @@
+"""Training in several processes of this machine: the command that accelerate's users would type."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from sent_rl.config import RunConfig, dump_config
+from sent_rl.errors import UserError, nearest
+
+
+def layouts() -> list[str]:
+    """The accelerate configurations that ship with the package."""
+    folder = resources.files("sent_rl") / "recipes" / "accelerate"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def launch(config: RunConfig, curriculum: Path, folder: Path, processes: int, layout: str | None = None) -> None:
+    """Run ``python -m sent_rl.train`` in so many processes, and wait for them.
+
+    Args:
+        layout: one of :func:`layouts`, or an accelerate configuration of yours; without it every process holds the whole model.
+
+    Raises:
+        UserError: an unknown layout, or a process failed; what it printed stands above.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        recipe = Path(place) / "recipe.yaml"
+        recipe.write_text(yaml.safe_dump(dump_config(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        options = [str(recipe), "--curriculum", str(curriculum), "--out", str(folder)]
+        done = subprocess.run([*command(processes, layout), "-m", "sent_rl.train", *options], check=False)
+    if done.returncode:
+        raise UserError(f"train: a process of {processes} ended with code {done.returncode}; its message stands above")
+
+
+def command(processes: int, layout: str | None = None) -> list[str]:
+    """What stands before ``-m sent_rl.train``. accelerate starts one process where it sees no GPU, so torchrun does there."""
+    import torch
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    if layout is None and not torch.cuda.is_available():
+        address = ["--master-addr=127.0.0.1", f"--master-port={port}"]
+        return [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", *address]
+    path = _configuration(layout or "multi_gpu")
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(path)]
+    return [*start, "--num_processes", str(processes), "--main_process_port", port]
+
+
+def _configuration(layout: str) -> Path:
+    own = Path(layout)
+    if own.suffix in (".yaml", ".yml"):
+        if not own.is_file():
+            raise UserError(f"--layout {layout}: no such accelerate configuration")
+        return own
+    if layout not in layouts():
+        raise UserError(f"--layout {layout}: {nearest(layout, layouts())}, or the path of an accelerate configuration")
+    return Path(str(resources.files("sent_rl") / "recipes" / "accelerate" / f"{layout}.yaml"))
