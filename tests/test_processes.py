@@ -74,17 +74,41 @@ def test_two_processes_select_and_learn_as_one(tmp_path: Path) -> None:
     for start, name in ((torchrun(script), "two"), ([sys.executable, script], "one")):
         done = run(*start, str(tmp_path / name), json.dumps(STRONG))
         assert done.returncode == 0, done.stderr[-3000:]
-    one, first, second = (json.loads((tmp_path / name).read_text()) for name in ("one-0.json", "two-0.json", "two-1.json"))
-    assert set(one) == set(names())
-    for name in names():
-        alone, ranks = one[name], (first[name], second[name])
-        assert ranks[0]["treatments"] == ranks[1]["treatments"], name
+    assert set(compare(tmp_path, "two")) == set(names())
+
+
+SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
+SHARDS |= {"FSDP_RESHARD_AFTER_FORWARD": "true", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT", "FSDP_CPU_RAM_EFFICIENT_LOADING": "false"}
+
+
+def test_shards_select_and_learn_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FSDP2: policy and reference in shards of two processes."""
+    script, some = str(Path(__file__).with_name("two_ranks.py")), ["sent", "kl_cov", "entropy_bonus"]
+    alone = run(sys.executable, script, str(tmp_path / "one"), json.dumps(STRONG), *some)
+    assert alone.returncode == 0, alone.stderr[-3000:]
+    for key, value in SHARDS.items():
+        monkeypatch.setitem(ENVIRONMENT, key, value)
+    done = run(*torchrun(script), str(tmp_path / "shards"), json.dumps(STRONG), *some)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert compare(tmp_path, "shards") == some
+    monkeypatch.setitem(ENVIRONMENT, "FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
+    refused = run(*torchrun(script), str(tmp_path / "noise"), json.dumps(STRONG), "sent")
+    assert "the KL would be to noise" in refused.stderr
+
+
+def compare(folder: Path, ranks: str) -> list[str]:
+    """The names of the methods, once all are seen to do in two processes what they do in one."""
+    one, first, second = (json.loads((folder / name).read_text()) for name in ("one-0.json", f"{ranks}-0.json", f"{ranks}-1.json"))
+    for name in one:
+        alone, both = one[name], (first[name], second[name])
+        assert both[0]["treatments"] == both[1]["treatments"], name
         # entropies of another batch size differ in the last digits, so what they shape does too
-        torch.testing.assert_close(torch.tensor(ranks[0]["treatments"]), torch.tensor(alone["treatments"]), rtol=0, atol=1e-5)
-        mean = (torch.tensor(ranks[0]["losses"]) + torch.tensor(ranks[1]["losses"])) / 2
+        torch.testing.assert_close(torch.tensor(both[0]["treatments"]), torch.tensor(alone["treatments"]), rtol=0, atol=1e-5)
+        mean = (torch.tensor(both[0]["losses"]) + torch.tensor(both[1]["losses"])) / 2
         assert mean.tolist() == pytest.approx(alone["losses"], abs=1e-6), name
         for key in ("weights", "grad_norm"):
-            assert ranks[0][key] == pytest.approx(alone[key], rel=1e-4, abs=1e-5), name
+            assert both[0][key] == pytest.approx(alone[key], rel=1e-4, abs=1e-5), name
+    return list(one)
 
 
 def test_sent_train_in_two_processes(curriculum: Path, tmp_path: Path) -> None:
@@ -124,7 +148,8 @@ def test_the_layouts_are_accelerates_and_say_what_trls_say() -> None:
         assert own["distributed_type"] == known["distributed_type"]
         for section in ("fsdp_config", "deepspeed_config"):
             for key, value in own.get(section, {}).items():
-                assert known[section][key] == value, f"{name}: {key}"
+                ours_alone = (name, key) == ("fsdp2", "fsdp_cpu_ram_efficient_loading")
+                assert (known[section][key] == value) is not ours_alone, f"{name}: {key}"
     assert layouts() == ["fsdp2", "multi_gpu", "zero2", "zero3"]
     assert command(4, "zero3")[2:4] == ["accelerate.commands.launch", "--config_file"]
     for wrong, message in (("fsdp", "did you mean 'fsdp2'"), ("mine.yaml", "no such accelerate configuration")):

@@ -126,7 +126,8 @@ def theirs(folder: Path, **changes: Any) -> Any:
 
 
 def weights(trainer: Any) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+    whole = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in trainer.model.parameters()]  # under FSDP they are shards
+    return torch.cat([p.detach().flatten() for p in whole])
 
 
 def logged(trainer: Any, key: str) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import Any
 
@@ -20,6 +21,11 @@ def check(args: SENTConfig, method: Method, model: str | PreTrainedModel, model_
             f"method {method.name!r} takes a KL to the reference policy, which TRL loads from the model's path, but this model has none;"
             " save it with save_pretrained and pass the folder"
         )
+    if (method.needs_reference or args.beta) and not adapters and _loads_on_one_process():
+        raise UserError(
+            "fsdp_cpu_ram_efficient_loading: with FSDP2 TRL never hands the reference policy's weights to the other processes, and the KL"
+            " would be to noise; set it to false in the accelerate configuration (--layout fsdp2 has it so)"
+        )
     if method.online_curriculum and not staged:
         raise UserError(f"method {method.name!r} orders the problems by stage, but the training set has no column 'stage'")
     if "reference" in args.stage_reset and (adapters or args.fsdp or args.deepspeed):
@@ -36,3 +42,9 @@ def check(args: SENTConfig, method: Method, model: str | PreTrainedModel, model_
             " tokens are selected over each rollout, so over less than an optimizer step; leave steps_per_generation unset",
             stacklevel=3,
         )
+
+
+def _loads_on_one_process() -> bool:
+    """Whether accelerate was told to load weights on the first process only, and to use FSDP2."""
+    said = {key: os.environ.get(key, "").lower() for key in ("ACCELERATE_USE_FSDP", "FSDP_CPU_RAM_EFFICIENT_LOADING")}
+    return set(said.values()) == {"true"} and os.environ.get("FSDP_VERSION") == "2"
