@@ -1,10 +1,13 @@
-"""Run by test_trl_contract under torchrun and alone: every method for a few steps on fixed responses, results as JSON."""
+"""Run by tests under torchrun and alone: methods for a few steps on fixed responses, results as JSON.
+
+``--dump`` also writes the tensors of the second update, the first that is off-policy.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +46,20 @@ class FixedResponses(Ours):
             responses.append([*body, 1])
         return responses, None
 
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        inputs = self._loss_inputs
+        if inputs is not None and "raw_entropies" in inputs:
+            old, reference = inputs["old_per_token_logps"], inputs.get("ref_per_token_logps")
+            update = {"mask": inputs["completion_mask"], "old": old, "reference": old if reference is None else reference}
+            update |= {key: inputs[f"raw_{key}"] for key in ("advantages", "entropies")}
+            self.updates = [*getattr(self, "updates", []), {**update, "new": found[0].detach(), "new_entropies": found[1]}]
+        return found
+
     def _treat(self, batch: dict[str, Any], stats: Any) -> None:
+        if stats is not None:  # TRL shuffles and splits them with the rest
+            batch["raw_advantages"] = batch["advantages"][:, None].expand_as(batch["completion_mask"])
+            batch["raw_entropies"] = stats[1]
         super()._treat(batch, stats)
         t = self._treatment
         assert t is not None
@@ -52,19 +68,24 @@ class FixedResponses(Ours):
         self.treatments = [*getattr(self, "treatments", []), torch.nn.functional.pad(tensors, padding).tolist()]
 
 
-def run(name: str, options: dict[str, Any], out: Path, processes: int) -> tuple[Any, int]:
+def run(name: str, options: dict[str, Any], out: Path, micro: int | None, dump: bool) -> tuple[Any, int]:
+    own = QUESTIONS * GROUP // int(os.environ.get("WORLD_SIZE", "1"))
+    size = micro or own
     trainer = build(
         FixedResponses,
         SENTConfig,
         out,
         tasks(24, stages=2),
         method={"name": name, **options},
-        per_device_train_batch_size=QUESTIONS * GROUP // processes,
+        per_device_train_batch_size=size,
+        gradient_accumulation_steps=own // size,
         num_iterations=2,
         max_steps=4,
         learning_rate=1e-5,  # nonsense responses: a larger step would blow the KL up and hide the digits that matter
     )
     trainer.train()
+    if dump:
+        torch.save(trainer.updates[1], out.with_name(f"{out.name}-{name}.pt"))
     found = {
         "treatments": trainer.treatments,
         "losses": trainer.losses,
@@ -75,14 +96,19 @@ def run(name: str, options: dict[str, Any], out: Path, processes: int) -> tuple[
 
 
 def main() -> None:
-    out = Path(sys.argv[1])
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("options", type=json.loads)
+    parser.add_argument("names", nargs="*", default=names())
+    parser.add_argument("--micro", type=int)
+    parser.add_argument("--dump", action="store_true")
+    given = parser.parse_args()
     found: dict[str, Any] = {}
     if os.environ.get("ACCELERATE_USE_FSDP"):
         allow_shards_without_gpus()
-    for name in sys.argv[3:] or names():
-        found[name], rank = run(name, json.loads(sys.argv[2]).get(name, {}), out, processes)
-    out.with_name(f"{out.name}-{rank}.json").write_text(json.dumps(found))
+    for name in given.names:
+        found[name], rank = run(name, given.options.get(name, {}), given.out, given.micro, given.dump)
+    given.out.with_name(f"{given.out.name}-{rank}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def verls(step: Step, method: Any, config: Any, cut: list[list[int]], dp_size: i
     total = 0.0
     for rows in cut:
         data = micro_batch(step, treated(step, method), rows, dp_size, reference=method.needs_reference)
-        output = {"log_probs": full_sequences(new, rows), "entropy": full_sequences(entropies, rows)}
+        output = {"log_probs": full_sequences(step, new, rows), "entropy": full_sequences(step, entropies, rows)}
         loss, metrics = sent_loss(config, output, data)
         (loss / dp_size).backward()  # type: ignore[no-untyped-call]
         total += loss.item() / dp_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,8 @@ from verl.utils import tensordict_utils
 from sent_rl.methods import Method, Rollouts, Treatment
 from sent_rl.trainers.verl.loss import FACTS, KL_COEF, fact_name
 
-LENGTHS = ((3, 7), (2, 4), (5, 9), (1, 1), (4, 6), (2, 8))
-"""(prompt, response) of every row."""
+RESPONSES = (7, 4, 9, 1, 6, 8)
+"""Their lengths in a random step."""
 
 
 @dataclass
@@ -32,39 +33,44 @@ class Step:
     @classmethod
     def random(cls, seed: int = 0) -> Step:
         g = torch.Generator().manual_seed(seed)
-        rows, longest = len(LENGTHS), max(response for _, response in LENGTHS)
+        rows, longest = len(RESPONSES), max(RESPONSES)
 
         def noise(scale: float) -> Tensor:
             return scale * torch.randn(rows, longest, generator=g, dtype=torch.float64)
 
-        mask = torch.arange(longest) < torch.tensor([response for _, response in LENGTHS])[:, None]
+        mask = torch.arange(longest) < torch.tensor(RESPONSES)[:, None]
         old = -noise(1.0).abs()
         advantages = (torch.randn(rows, 1, generator=g, dtype=torch.float64) * mask).double()
         entropies = noise(1.0).abs()
         return cls(mask, old, old + noise(0.2), old + noise(0.3), entropies, entropies + noise(0.1), advantages)
 
+    @property
+    def lengths(self) -> list[tuple[int, int]]:
+        """(prompt, response) of every row; the prompts' are made up."""
+        return [(1 + i * 2 % 5, int(row.sum())) for i, row in enumerate(self.mask)]
+
     def rollouts(self) -> Rollouts:
         return Rollouts(self.old, self.entropies, self.advantages, self.mask)
 
 
-def nested(values: Tensor, rows: list[int], lengths: list[int]) -> Tensor:
+def nested(values: Tensor, rows: Sequence[int], lengths: Sequence[int]) -> Tensor:
     return torch.nested.as_nested_tensor([values[i, :length] for i, length in zip(rows, lengths, strict=True)], layout=torch.jagged)
 
 
-def full_sequences(values: Tensor, rows: list[int]) -> Tensor:
+def full_sequences(step: Step, values: Tensor, rows: list[int]) -> Tensor:
     """Response values where a model puts them: one place before each response token, behind the prompt; nonsense elsewhere."""
     sequences = []
     for i in rows:
-        prompt, response = LENGTHS[i]
+        prompt, response = step.lengths[i]
         sequences.append(torch.cat([torch.full((prompt - 1,), 7.0, dtype=values.dtype), values[i, :response], torch.full((1,), 7.0)]))
     return torch.nested.as_nested_tensor(sequences, layout=torch.jagged)
 
 
 def micro_batch(step: Step, treatment: Treatment | None, rows: list[int], dp_size: int = 1, reference: bool = True) -> TensorDict:
     """The rows of a step as a worker gets them; ``treatment`` None for a method that is treated in the worker."""
-    responses = [LENGTHS[i][1] for i in rows]
+    prompts, responses = zip(*(step.lengths[i] for i in rows), strict=True)
     fields: dict[str, Any] = {
-        "prompts": nested(torch.ones(len(step.mask), 9, dtype=torch.long), rows, [LENGTHS[i][0] for i in rows]),
+        "prompts": nested(torch.ones(len(step.mask), 9, dtype=torch.long), rows, prompts),
         "responses": nested(torch.ones_like(step.mask, dtype=torch.long), rows, responses),
         "response_mask": nested(step.mask.double(), rows, responses),
         "old_log_probs": nested(step.old, rows, responses),
