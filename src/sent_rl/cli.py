@@ -87,7 +87,7 @@ def run(
     processes: Processes = 1,
     layout: Layout = None,
     settings: Settings = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it resolved, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it resolved, with its price, and stop.")] = False,
 ) -> None:
     """Do all steps of a recipe: score, stage, train, evaluate, report. Goes on where it was cut."""
     import yaml
@@ -96,7 +96,14 @@ def run(
 
     config = load_config(recipe, settings or [])
     if dry_run:
+        from sent_rl.pricing import price_lines
+
         console.print(yaml.safe_dump(dump_config(config), sort_keys=False), end="")
+        try:
+            lines = price_lines(config)
+        except UserError as error:
+            lines = [f"no price: {error}"]
+        console.print("\n".join(f"# {line}" for line in lines))
         return
     from sent_rl import pipeline
 
@@ -255,7 +262,7 @@ def export_verl(
     recipe: Recipe,
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     curriculum: Annotated[Path | None, typer.Option(help="A table that `sent stage` wrote; without it there are no stages.")] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs of each machine.")] = 8,
+    gpus: Annotated[int | None, typer.Option(min=1, help="GPUs of each machine; key hardware.gpus by default.")] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Longest prompt, in tokens.")] = 1024,
     engine: Annotated[str, typer.Option(help="verl's rollout engine: vllm or sglang.")] = "vllm",

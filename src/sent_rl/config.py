@@ -103,6 +103,7 @@ class Train(_Section):
     lora: dict[str, Any] | None = Field(
         None, description="train an adapter: what peft.LoraConfig takes, e.g. {r: 16, lora_alpha: 32}; merged into final/ at the end"
     )
+    gradient_checkpointing: bool = Field(False, description="compute activations anew in the backward pass, to save memory")
     save_steps: int = Field(50, ge=1, description="optimizer steps between checkpoints")
     report_to: list[str] = Field(["tensorboard"], description="TRL's loggers: tensorboard, wandb, trackio, ...; [] for none")
     trl: dict[str, Any] = Field(default_factory=dict, description="anything else that TRL's GRPOConfig takes, by its name there")
@@ -135,6 +136,13 @@ class Evaluate(_Section):
         return self
 
 
+class Hardware(_Section):
+    """What `sent run --dry-run` reckons with; it decides nothing else."""
+
+    gpu: Literal["rtx3090", "rtx4090", "l4", "a10", "a100-40", "a100-80", "h100", "h200"] = Field("h100", description="kind of GPU")
+    gpus: int = Field(1, ge=1, description="how many")
+
+
 def _method(value: Any) -> Method:
     """A method from its name or from a mapping, where the name may be left out; errors are the method's own."""
     if isinstance(value, Mapping):
@@ -158,6 +166,7 @@ class RunConfig(_Section):
     method: Annotated[SerializeAsAny[Method], PlainValidator(_method)] = Field(default_factory=lambda: get(_DEFAULT_METHOD))
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+    hardware: Hardware = Hardware()
 
 
 def renewed(written: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,9 @@ def prepare(config: RunConfig, folder: Path) -> Sequence[Problem]:
 
 def claim_run(config: RunConfig, folder: Path) -> None:
     """Write run.yaml: the resolved configuration, seeds included, and the versions of what it runs on."""
-    claim(folder, "run.yaml", dump_config(config), {"versions": {name: metadata.version(name) for name in _VERSIONED}}, renewed)
+    identity = dump_config(config)
+    facts = {"hardware": identity.pop("hardware"), "versions": {name: metadata.version(name) for name in _VERSIONED}}
+    claim(folder, "run.yaml", identity, facts, renewed)
 
 
 def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
@@ -222,6 +224,7 @@ def export_verl(config: RunConfig, folder: Path, *, curriculum: Path | None = No
 
     rows = None if curriculum is None else read_table(curriculum, ("id", "prompt", "answer", "stage"))
     train = config.problems.train.load() if rows is None else []
+    options["gpus"] = options.get("gpus") or config.hardware.gpus
     export(config, folder, curriculum=rows, train=train, test=config.problems.test.load(), **options)
     console.print(f"verl job: bash {folder / 'command.sh'}; on several machines first {folder / 'cluster.sh'}")
 

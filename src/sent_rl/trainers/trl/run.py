@@ -150,14 +150,14 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
         "temperature": section.temperature,
         "max_completion_length": section.max_tokens,
         "beta": section.kl_coef,
+        "gradient_checkpointing": section.gradient_checkpointing,
         "save_steps": section.save_steps,
         "report_to": list(section.report_to) or "none",
     }
     defaults: dict[str, Any] = {
         "lr_scheduler_type": "constant",
-        "bf16": config.model.dtype == "bfloat16",
+        "bf16": config.model.dtype == "bfloat16" or (torch.cuda.is_available() and torch.cuda.is_bf16_supported()),
         "use_cpu": not torch.accelerator.is_available(),
-        "gradient_checkpointing": False,
         "logging_steps": 1,
         "save_total_limit": 2,
         "disable_tqdm": True,

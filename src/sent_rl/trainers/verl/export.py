@@ -111,7 +111,7 @@ def overrides(config: RunConfig, gpus: int, nodes: int, prompt_tokens: int, engi
         "algorithm.adv_estimator": "grpo",
         f"{_MODEL}.path": resolve_model(config.model.path),
         f"{_MODEL}.use_remove_padding": True,
-        f"{_MODEL}.enable_gradient_checkpointing": True,
+        f"{_MODEL}.enable_gradient_checkpointing": train.gradient_checkpointing,
         f"{_ACTOR}.strategy": "fsdp2",
         f"{_ACTOR}.fsdp_config.entropy_from_logits_with_chunking": True,
         f"{_ACTOR}.ppo_mini_batch_size": train.questions_per_step // updates,

@@ -1,0 +1,90 @@
+"""Prices of recipes: sizes against the architectures, formulas by hand, and what cannot be priced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from sent_rl.config import RunConfig, load_config, recipe_names
+from sent_rl.errors import UserError
+from sent_rl.pricing import GPUS, LAUNCH, SHAPES, USED, Shape, memory, price_lines, sampling_hours, shape_of, training_hours
+
+# From the models' config.json on the Hub.
+HEADS = {
+    "smollm2": {"num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 1536, "tie_word_embeddings": True},
+    "Qwen/Qwen2.5-0.5B-Instruct": {"num_attention_heads": 14, "num_key_value_heads": 2, "intermediate_size": 4864, "tie_word_embeddings": True},
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": {"num_attention_heads": 12, "num_key_value_heads": 2, "intermediate_size": 8960},
+    "Qwen/Qwen2.5-Math-7B": {"num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944},
+    "Qwen/Qwen3-14B": {"num_attention_heads": 40, "num_key_value_heads": 8, "intermediate_size": 17408, "head_dim": 128},
+}  # fmt: skip
+PAPER = ("paper-1.5b", "paper-7b", "paper-14b")
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_shapes_are_the_models(name: str) -> None:
+    shape, kind = Shape(**SHAPES[name]), "llama" if name == "smollm2" else "qwen3" if "Qwen3" in name else "qwen2"
+    sizes = {"hidden_size": shape.hidden, "num_hidden_layers": shape.layers, "vocab_size": shape.vocab, "tie_word_embeddings": False}
+    config = AutoConfig.for_model(kind, **{**sizes, **HEADS[name]})
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert sum(p.numel() for p in model.parameters()) == shape.parameters
+    assert model.model.layers[0].self_attn.k_proj.out_features == shape.kv_dim
+
+
+def test_a_folder_is_looked_at() -> None:
+    assert shape_of("embedded") == Shape(128, 4, 128, 20, 806_528)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_has_a_price(name: str) -> None:
+    lines = price_lines(load_config(name))
+    assert any(line.startswith("together") for line in lines)
+    assert sum(line.startswith("memory") for line in lines) == (2 if name in PAPER else 1)
+    if name == "gsm8k-0.5b":
+        assert lines[-1].endswith("of 24: fits")
+
+
+def test_what_the_papers_recipes_say() -> None:
+    for name in PAPER:
+        config = load_config(name)
+        train, evaluate = config.train, config.evaluate
+        assert (train.generations, train.temperature, train.questions_per_step, train.updates_per_rollout) == (8, 1.0, 256, 2)
+        assert (train.learning_rate, train.passes, train.kl_coef, train.max_tokens) == (1e-6, 5, 1e-3, 2048)
+        assert (evaluate.k, evaluate.sampling.max_tokens, evaluate.sampling.temperature) == ([8, 16, 32], 8000, 1.0)
+        assert config.hardware.gpus == 4
+        assert config.prompting.template == "{question}\nPlease reason step by step, and put your final answer within \\boxed{}."
+
+
+def test_hours_and_memory_by_hand() -> None:
+    config: RunConfig = load_config("paper-7b")
+    shape = shape_of(config.model.path)
+    n, (_, teraflops, traffic) = shape.parameters, GPUS["a100-80"]
+    # 5 passes of 17,398 // 256 rollouts; 3 passes to update, and checkpointing, old log-probs, the reference
+    tokens = 5 * 67 * 2048 * 2048
+    assert training_hours(config, shape, tokens) == pytest.approx(tokens * 6 * 2 * n / (USED * 4 * teraflops * 1e12) / 3600)
+    at_once = int((0.85 * 80e9 - 2 * n) / (4 * 28 * 512 * 2048))
+    step = max(
+        (2 * n + at_once * 4 * 28 * 512 * 1024) / (USED * traffic * 1e9), at_once * 2 * n / (USED * teraflops * 1e12), 28 * LAUNCH["vllm"]
+    )
+    assert sampling_hours(shape, config.hardware, tokens, 2048, 2048, "vllm") == pytest.approx(tokens / 4 / at_once * step / 3600)
+    kept = 4 * 2048 * 3584 * (2 * 28 + 34) + 3 * 4 * 4096 * 32768
+    assert memory(config, shape, 4) == pytest.approx((n * (16 + 4) / 4 + kept) / 1e9)
+    adapter = load_config("paper-7b", ["train.lora={r: 16}", "model.dtype=bfloat16", "train.gradient_checkpointing=false"])
+    kept = 4 * 2048 * 3584 * 34 * 28 + 3 * 4 * 4096 * 32768
+    assert memory(adapter, shape, 1) == pytest.approx((n * 2 + kept) / 1e9)
+    plain = load_config("paper-7b", ["method=grpo", "train.kl_coef=0", "train.steps=9"])
+    assert training_hours(plain, shape, 1000) == pytest.approx(training_hours(config, shape, 1000) * 5 / 6)
+    assert "5 rollouts of 2,048" in price_lines(plain)[1]
+
+
+def test_what_cannot_be_priced(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model.path: the size of 'some/model' is not known here"):
+        price_lines(load_config("quickstart", ["model.path=some/model"]))
+    with pytest.raises(UserError, match=r"problems.train.count: say how many rows"):
+        price_lines(load_config("quickstart", ["problems.train=openai/gsm8k"]))
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"prompt": "1+1", "answer": "2"}\n' * 32)
+    assert "32 training problems" in price_lines(load_config("quickstart", [f"problems.train={file}"]))[1]
