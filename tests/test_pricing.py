@@ -15,7 +15,9 @@ from sent_rl.pricing import GPUS, LAUNCH, SHAPES, USED, Shape, memory, price_lin
 # From the models' config.json on the Hub.
 HEADS = {
     "smollm2": {"num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 1536, "tie_word_embeddings": True},
-    "Qwen/Qwen2.5-0.5B-Instruct": {"num_attention_heads": 14, "num_key_value_heads": 2, "intermediate_size": 4864, "tie_word_embeddings": True},
+    "Qwen/Qwen2.5-0.5B-Instruct": {
+        "num_attention_heads": 14, "num_key_value_heads": 2, "intermediate_size": 4864, "tie_word_embeddings": True,
+    },
     "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": {"num_attention_heads": 12, "num_key_value_heads": 2, "intermediate_size": 8960},
     "Qwen/Qwen2.5-Math-7B": {"num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944},
     "Qwen/Qwen3-14B": {"num_attention_heads": 40, "num_key_value_heads": 8, "intermediate_size": 17408, "head_dim": 128},

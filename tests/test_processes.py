@@ -115,10 +115,12 @@ def test_sent_train_in_two_processes(curriculum: Path, tmp_path: Path) -> None:
     sent = [sys.executable, "-m", "sent_rl.cli", "train", str(curriculum), "--recipe", "quickstart", *sets(TINY), "--processes", "2"]
     done = run(*sent, "--out", str(tmp_path / "t"))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "trained model" in done.stdout
+    assert sum(line.startswith("step ") for line in done.stdout.splitlines()) == 2  # one voice
+    assert not list(tmp_path.rglob("*partial*"))
     lines = read_json_lines(tmp_path / "t" / "metrics.jsonl")
     assert [line["step"] for line in lines] == [1, 2]
     assert [line["share/low_entropy"] for line in lines] == pytest.approx([0.8, 0.8], abs=0.05)
+    assert min(line["tokens"] for line in lines) > 16 * 5  # of the 16 responses of both ranks
     AutoModelForCausalLM.from_pretrained(tmp_path / "t" / "final")
     assert "trained already" in run(*sent, "--out", str(tmp_path / "t")).stdout
 
@@ -162,6 +164,12 @@ def test_shards_without_an_accelerator_are_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(UserError, match="FSDP needs GPUs"):
         training_arguments(load_config("quickstart"), tmp_path)
+
+
+def test_processes_that_do_not_find_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="2 processes were started, but they do not form a group"):
+        training_arguments(load_config("quickstart", ["train.trl.use_cpu=false", "train.trl.bf16=false"]), tmp_path)
 
 
 def test_an_adapter_ends_in_a_whole_model(curriculum: Path, tmp_path: Path) -> None:

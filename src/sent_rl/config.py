@@ -170,7 +170,7 @@ class RunConfig(_Section):
 
 
 def renewed(written: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections of a configuration that an earlier version wrote, with the keys that have come since; other things stay as they are.
+    """A configuration that an earlier version wrote, or some of its sections, with the keys that have come since; other things stay.
 
     A new key's default is what was done before there was the key, so the two mean the same run.
     """
@@ -179,7 +179,8 @@ def renewed(written: Mapping[str, Any]) -> dict[str, Any]:
         now = dump_config(config_from_tree(known, "written"))
     except UserError:  # a key that is gone: the difference will be named
         return dict(written)
-    return {key: now[key] if key in known else value for key, value in written.items()}
+    whole = now if "name" in known else {key: now[key] for key in known}
+    return {**written, **whole}
 
 
 def recipe_names() -> list[str]:

@@ -67,7 +67,7 @@ def claim_run(config: RunConfig, folder: Path) -> None:
     """Write run.yaml: the resolved configuration, seeds included, and the versions of what it runs on."""
     identity = dump_config(config)
     facts = {"hardware": identity.pop("hardware"), "versions": {name: metadata.version(name) for name in _VERSIONED}}
-    claim(folder, "run.yaml", identity, facts, renewed)
+    claim(folder, "run.yaml", identity, facts, lambda written: {k: v for k, v in renewed(written).items() if k != "hardware"})
 
 
 def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
