@@ -13,7 +13,7 @@ from sent_rl.models import EMBEDDED, ModelConfig, load
 from sent_rl.problems import Prompting, arithmetic_problems
 from sent_rl.rollouts import Sampling
 
-_PACKAGES = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "peft", "vllm", "verl", "ray", "reasoning-gym")
+_PACKAGES = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "peft", "vllm", "openai", "ray", "verl", "reasoning-gym")
 
 
 _ASK_VERL = "import verl; from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY as r; print('sent' in r)"
