@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, settings
 from sent_rl.models import EMBEDDED
 
 # `make test-scale` and `make test-vllm` run these in virtual environments that have verl and vLLM
-collect_ignore_glob = [
+_FOUND = {package: importlib.util.find_spec(package) for package in _OWN.values()}
+collect_ignore_glob = [f"{folder}/*" for folder, package in _OWN.items() if getattr(_FOUND[package], "origin", None) is None]
     f"{folder}/*" for folder, package in {"scale": "verl", "vllm": "vllm"}.items() if not importlib.util.find_spec(package)
 ]
 torch.set_num_threads(1)

@@ -58,6 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
             if not failure:
                 server.asked.append(asked)
         time.sleep(0.02)
+        with server.lock:
+            server.busy -= 1
         prompt = asked["prompt"] if self.path.endswith("/v1/completions") else asked["messages"][-1]["content"]
         if server.refuse and server.refuse in prompt:
             failure = 400
@@ -68,8 +70,6 @@ class _Handler(BaseHTTPRequestHandler):
             content = {"text": text} if "prompt" in asked else {"message": {"role": "assistant", "content": text}}
             choice = {"index": 0, "finish_reason": "length" if "long" in prompt else "stop", **content, **server.extra}
             self._send(200, {"id": "1", "created": 0, "model": MODEL, "object": "", "choices": [choice], "usage": usage(text)})
-        with server.lock:
-            server.busy -= 1
 
     def _send(self, status: int, value: dict[str, Any]) -> None:
         body = json.dumps(value).encode()
