@@ -18,10 +18,9 @@ from hypothesis import HealthCheck, settings
 from sent_rl.models import EMBEDDED
 
 # `make test-scale` and `make test-vllm` run these in virtual environments that have verl and vLLM
+_OWN = {"scale": "verl", "with_vllm": "vllm"}
 _FOUND = {package: importlib.util.find_spec(package) for package in _OWN.values()}
 collect_ignore_glob = [f"{folder}/*" for folder, package in _OWN.items() if getattr(_FOUND[package], "origin", None) is None]
-    f"{folder}/*" for folder, package in {"scale": "verl", "vllm": "vllm"}.items() if not importlib.util.find_spec(package)
-]
 torch.set_num_threads(1)
 settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
