@@ -111,13 +111,12 @@ def write_study(config: StudyConfig, folder: Path) -> Path:
 
 def _tables(study: Study) -> dict[str, list[list[str]]]:
     """Title -> rows of cells, the first row the heading."""
-    metrics = list(study.scores)
-    main = [["", "base model", *study.arms], ["seeds", "", *(str(len(cells)) for cells in study.cells.values())]]
-    main += [[m, f"{100 * study.base[m].mean():.1f}", *(_with_interval(study.scores[m][arm]) for arm in study.arms)] for m in metrics]
-    ends = [np.array([_ends(cell["metrics"]["entropy"]) for cell in cells]).mean(0) for cells in study.cells.values()]
-    for i, part in enumerate(("first", "last")):
-        main.append([f"entropy, {part} tenth", "", *(f"{pair[i]:.3f}" for pair in ends)])
-    tables = {"Right answers, per cent, +- half of the 95 % interval (seeds and questions resampled)": main}
+    metrics, hidden = list(study.scores), study.config.hidden
+    compared = [arm for arm in study.arms if arm not in hidden]
+    tables = {"Right answers, per cent, +- half of the 95 % interval (seeds and questions resampled)": _results(study, compared)}
+    if set(hidden) & set(study.arms):
+        baseline = [arm for arm in study.arms if arm == study.config.baseline]
+        tables["The same of parts and variants"] = _results(study, [*baseline, *(arm for arm in study.arms if arm in hidden)])
     for metric in dict.fromkeys((metrics[0], metrics[-1])):
         for other in (study.config.baseline, None):
             against = study.against(metric, other)
@@ -129,6 +128,15 @@ def _tables(study: Study) -> dict[str, list[list[str]]]:
             ]
             tables[f"{metric}: paired differences {name}"] = rows
     return tables
+
+
+def _results(study: Study, arms: Sequence[str]) -> list[list[str]]:
+    """Arms as columns; results and entropies as rows."""
+    rows = [["", "base model", *arms], ["seeds", "", *(str(len(study.cells[arm])) for arm in arms)]]
+    rows += [[m, f"{100 * study.base[m].mean():.1f}", *(_with_interval(of[arm]) for arm in arms)] for m, of in study.scores.items()]
+    ends = [np.array([_ends(cell["metrics"]["entropy"]) for cell in study.cells[arm]]).mean(0) for arm in arms]
+    rows += [[f"entropy, {part} tenth", "", *(f"{pair[i]:.3f}" for pair in ends)] for i, part in enumerate(("first", "last"))]
+    return rows
 
 
 def _with_interval(scores: Scores) -> str:
