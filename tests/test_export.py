@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from sent_rl.cli import app
 from sent_rl.config import load_config
 from sent_rl.errors import UserError
+from sent_rl.models import EMBEDDED
 from sent_rl.problems import problem_row
 from sent_rl.trainers.verl.export import export, overrides
 
@@ -49,7 +51,7 @@ def test_what_verl_has_no_word_for_is_refused(setting: str, message: str) -> Non
 
 
 def test_the_job_is_written_whole_and_never_over_another(tmp_path: Path) -> None:
-    config = load_config("quickstart", ["problems.train.count=6", "problems.test.count=2"])
+    config = load_config("quickstart", ["problems.train.count=6", "problems.test.count=2", "train.questions_per_step=3", "train.steps=4"])
     problems = config.problems.train.load()
     rows: list[dict[str, Any]] = [{**problem_row(p), "stage": i // 3, "semantic_entropy": 0.5} for i, p in enumerate(problems)]
     export(config, tmp_path / "job", curriculum=rows, test=config.problems.test.load())
@@ -65,6 +67,19 @@ def test_the_job_is_written_whole_and_never_over_another(tmp_path: Path) -> None
     assert "trainer.v1.trainer_mode=sent" in command
     with pytest.raises(UserError, match="exists already"):
         export(config, tmp_path / "job")
+    large = load_config("quickstart")
+    for few, message in (({"curriculum": rows}, "a stage has 3 problems, fewer than the 16"), ({"train": problems}, "only 6 problems")):
+        with pytest.raises(UserError, match=message):
+            export(large, tmp_path / "other", **few)
+
+
+def test_a_job_finds_its_model_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(EMBEDDED, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    for gpus, shards in ((1, 1), (4, 2), (3, 1)):
+        arguments = overrides(load_config("quickstart", ["model.path=./mine"]), gpus, 1, 64, "vllm")
+        assert f"actor_rollout_ref.model.path={tmp_path / 'mine'}" in arguments
+        assert f"actor_rollout_ref.rollout.tensor_model_parallel_size={shards}" in arguments
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ class Server(ThreadingHTTPServer):
         self.refuse = ""  # prompts with this text in them are refused
         self.busy = self.busiest = 0
         self.models = [MODEL]
+        self.raw: bytes | None = None  # the answer to everything, where given
+        self.raw_list: bytes | None = None  # and the list of models
         self.extra: dict[str, Any] = {}  # what every choice has besides
         self.lock = threading.Lock()
 
@@ -46,6 +48,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
+        if self.server.raw_list is not None:
+            self._send_bytes(200, self.server.raw_list)
+            return
         self._send(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.server.models]})
 
     def do_POST(self) -> None:
@@ -63,7 +68,9 @@ class _Handler(BaseHTTPRequestHandler):
         prompt = asked["prompt"] if self.path.endswith("/v1/completions") else asked["messages"][-1]["content"]
         if server.refuse and server.refuse in prompt:
             failure = 400
-        if failure:
+        if server.raw is not None:
+            self._send_bytes(200, server.raw)
+        elif failure:
             self._send(failure, {"error": {"message": "not now"}})
         else:
             text = f"{prompt.split()[-1]} {asked['seed']}"
@@ -72,8 +79,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {"id": "1", "created": 0, "model": MODEL, "object": "", "choices": [choice], "usage": usage(text)})
 
     def _send(self, status: int, value: dict[str, Any]) -> None:
-        body = json.dumps(value).encode()
+        self._send_bytes(status, json.dumps(value).encode())
+
+    def _send_bytes(self, status: int, body: bytes) -> None:
         self.send_response(status)
+        self.send_header("Content-Type", "text/html" if body.startswith(b"<") else "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -142,6 +152,50 @@ def test_which_model(server: Server) -> None:
         open_engine(EngineConfig(kind="openai", openai=server.config), NO_MODEL, "bigg")
     sample(server.config.model_copy(update={"model": "big", "extra": {"top_k": 3}}), ["say one"], n=1)
     assert (server.asked[0]["model"], server.asked[0]["top_k"]) == ("big", 3)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"<html>", b"", b"null", b"[1]", b'{"choices": {"a": 1}}', b'{"choices": [null]}', b'{"choices": [{"text": 5}]}',
+     b'{"choices": [{"text": "a"}], "usage": {"completion_tokens": "many"}}', b'{"choices": [{"message": null}]}'],
+)  # fmt: skip
+def test_answers_that_are_none(server: Server, answer: bytes) -> None:
+    server.raw = answer
+    for prompt in ("say one", [{"role": "user", "content": "say two"}]):
+        if (b"message" if isinstance(prompt, str) else b"text") in answer:
+            continue  # that is an answer to the other kind of prompt
+        with pytest.raises(UserError, match=r"answered with something that is not OpenAI's protocol|answers? without"):
+            sample(server.config, [prompt], n=1)
+
+
+def test_an_error_in_a_good_answer_is_shown(server: Server) -> None:
+    server.raw = b'{"error": {"message": "model overloaded"}}'
+    with pytest.raises(UserError, match=r"answered without a choice .*model overloaded"):
+        sample(server.config, ["say one"], n=1)
+
+
+def test_an_answer_without_text_is_warned_of(server: Server) -> None:
+    server.extra = {"message": {"role": "assistant", "content": None}}
+    with pytest.warns(UserWarning, match="answers without text"):
+        assert sample(server.config, [[{"role": "user", "content": "say one"}]], n=1)[0][0].text == ""
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [(b"<html>", "is /v1 in the url"), (b"null", "is /v1 in the url"), (b'{"data": []}', "lists no models; name one"),
+     (b'{"data": [{}]}', "models without names")],
+)  # fmt: skip
+def test_lists_that_are_none(server: Server, listed: bytes, message: str) -> None:
+    server.raw_list = listed
+    with pytest.raises(UserError, match=message):
+        sample(server.config, ["say one"])
+
+
+@pytest.mark.parametrize(("status", "message"), [(401, "environment variable OPENAI_API_KEY"), (404, "is /v1 in engine.openai.url")])
+def test_refusals_say_what_to_do(server: Server, status: int, message: str) -> None:
+    server.failures = [status] * 9
+    with pytest.raises(UserError, match=message):
+        sample(server.config, ["say one"])
 
 
 def test_log_probs(server: Server) -> None:

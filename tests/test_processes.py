@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,36 @@ def test_sent_train_in_two_processes(curriculum: Path, tmp_path: Path) -> None:
     assert wrong.returncode == 2
     assert "a process of 2 ended with code" in wrong.stderr
     assert "nonsense" in wrong.stderr
+
+
+def test_two_processes_are_ended_and_go_on(curriculum: Path, tmp_path: Path) -> None:
+    """Told to end, the command ends its workers; the same command goes on at the last checkpoint."""
+    settings = [*TINY, "train.steps=30", "stage.stages=1"]
+    sent = [sys.executable, "-m", "sent_rl.cli", "train", str(curriculum), "--recipe", "quickstart", *sets(settings)]
+    sent += ["--processes", "2", "--out", str(tmp_path / "t")]
+    with subprocess.Popen(sent, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+        until = time.monotonic() + 120
+        while not list(tmp_path.glob("t/checkpoint-*/sent_state.json")):
+            assert first.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        first.terminate()
+        first.communicate(timeout=120)
+    done = len(read_json_lines(tmp_path / "t" / "metrics.jsonl"))
+    assert done < 30
+    time.sleep(3)
+    assert len(read_json_lines(tmp_path / "t" / "metrics.jsonl")) == done  # nobody goes on unseen
+    second = run(*sent)
+    assert second.returncode == 0, second.stderr[-3000:]
+    assert [line["step"] for line in read_json_lines(tmp_path / "t" / "metrics.jsonl")] == list(range(1, 31))
+
+
+def test_what_cannot_be_launched(curriculum: Path, tmp_path: Path) -> None:
+    config = load_config("quickstart", TINY)
+    for processes, layout, message in ((3, None, "cannot be shared out to 3 processes"), (2, "fsdp2", "the layouts are for GPUs")):
+        with pytest.raises(UserError, match=message):
+            train(config, curriculum, tmp_path / "t", processes, layout)
+    assert not (tmp_path / "t").exists()
 
 
 def test_the_module_under_a_launcher_needs_no_more_than_a_recipe(tmp_path: Path) -> None:

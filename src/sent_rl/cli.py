@@ -366,7 +366,8 @@ def run_app(app: typer.Typer) -> None:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except _Interrupted:
-        print("interrupted; the same command goes on from the last finished part", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # one voice
+            print("interrupted; the same command goes on from the last finished part", file=sys.stderr)
         sys.exit(130)
     finally:
         signal.signal(signal.SIGINT, before)

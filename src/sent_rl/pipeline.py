@@ -124,17 +124,19 @@ def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1,
     rows = read_table(curriculum, ("id", "prompt", "answer", "stage"))
     if not rows:
         raise UserError(f"{curriculum}: no problems in it")
-    if (folder / "final").is_dir():
-        console.print("trained already")
-    else:
-        console.print("loading the trainer")
-    if (processes > 1 or layout is not None) and not (folder / "final").is_dir():
+    already = (folder / "final").is_dir()
+    if (processes > 1 or layout is not None) and not already:
         from sent_rl.trainers.trl.launch import launch
 
         launch(config, curriculum, folder, processes, layout)
+    elif not already:
+        console.print("loading the trainer")
     from sent_rl.trainers.trl.run import train as train_with_trl
 
-    return train_with_trl(config, rows, folder, lambda metrics, steps: console.print(step_line(metrics, steps)))
+    trained = train_with_trl(config, rows, folder, lambda metrics, steps: console.print(step_line(metrics, steps)))
+    if already:
+        console.print("trained already")
+    return trained
 
 
 def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequence[Problem], folder: Path) -> None:

@@ -116,9 +116,9 @@ def price_lines(config: RunConfig) -> list[str]:
         f"{shape.parameters / 1e6:,.1f} million parameters; {train:,} training problems, {rollouts:,} rollouts of {responses:,} responses",
     ]
     for step, tokens in drawn.items():
-        more = f", updates {updates:,.1f} h" if step == "train" else ""
-        lines.append(f"{step}: at most {tokens / 1e6:,.1f} million tokens; sampling {hours[step]:,.1f} h{more}")
-    lines.append(f"together {sum(hours.values()) + updates:,.1f} h")
+        more = f", updates {_long(updates)}" if step == "train" else ""
+        lines.append(f"{step}: at most {_many(tokens)} tokens; sampling {_long(hours[step])}{more}")
+    lines.append(f"together {_long(sum(hours.values()) + updates)}")
     room = GPUS[hardware.gpu][0]
     layouts = {hardware.gpus: "in shards over all GPUs (fsdp2)"} | {1: "the whole model on every GPU"}
     for shards, layout in sorted(layouts.items()):
@@ -126,6 +126,14 @@ def price_lines(config: RunConfig) -> list[str]:
         fits = "fits" if need < 0.95 * room else "DOES NOT FIT without offloading"
         lines.append(f"memory for an update, {layout}: {need:.1f} GB of {room:g}: {fits}")
     return lines
+
+
+def _many(count: int) -> str:
+    return f"{count / 1e6:,.1f} million" if count >= 1e6 else f"{count:,}"
+
+
+def _long(hours: float) -> str:
+    return f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
 def sampling_hours(shape: Shape, hardware: Hardware, tokens: int, longest: int, most: int, kind: str) -> float:

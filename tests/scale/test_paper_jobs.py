@@ -18,8 +18,8 @@ from sent_rl.trainers.verl.export import export
 @pytest.mark.parametrize("name", ["paper-1.5b", "paper-7b", "paper-14b"])
 def test_verl_reads_the_papers_jobs(name: str, tmp_path: Path) -> None:
     config = load_config(name)
-    problems = arithmetic_problems([1], 4, "train")
-    rows = [{"id": p.id, "prompt": p.prompt, "answer": p.answer, "source": p.source, "stage": i // 2} for i, p in enumerate(problems)]
+    problems = arithmetic_problems([2], 512, "train")
+    rows = [{"id": p.id, "prompt": p.prompt, "answer": p.answer, "source": p.source, "stage": i // 256} for i, p in enumerate(problems)]
     export(config, tmp_path / "job", curriculum=rows, test=problems, gpus=config.hardware.gpus)
     script = (tmp_path / "job" / "command.sh").read_text()
     command = shlex.split(script[script.index("exec python") :].replace("\\\n", " "))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sent_rl.errors import UserError
 from sent_rl.models import ModelConfig, load, load_tokenizer, model_identity, resolve_model
 from sent_rl.rollouts.engine import Engine, Prompt, Response, Sampling, Workers
 
@@ -21,12 +23,12 @@ class _Section(BaseModel):
 class OpenAIServer(_Section):
     """A server that speaks OpenAI's protocol: vllm serve, SGLang, llama.cpp and others."""
 
-    url: str = Field("http://localhost:8000/v1", description="where it listens, /v1 included")
+    url: str = Field("http://localhost:8000/v1", pattern=r"^https?://", description="where it listens, /v1 included")
     model: str | None = Field(None, description="the model's name there; the only one that it serves where not given")
     key: str = Field("OPENAI_API_KEY", description="environment variable that holds the key, if the server wants one")
     concurrency: int = Field(64, ge=1, description="requests under way at once")
     retries: int = Field(8, ge=0, description="further attempts of a request that got no answer, with growing pauses of up to 8 seconds")
-    timeout: float = Field(600, gt=0, description="seconds to wait for a response")
+    timeout: float = Field(600, gt=0, description="seconds without a word from the server after which a request counts as lost")
     extra: dict[str, Any] = Field(default_factory=dict, description="what else to say in every request, e.g. top_k")
 
 
@@ -90,6 +92,9 @@ def check_engine(config: EngineConfig, model: ModelConfig, path: str | None = No
     Raises:
         UserError: as :func:`open_engine`; the tokenizer has no chat template.
     """
+    for wanted, package in ((config.kind == "vllm", "vllm"), (config.ray is not None, "ray")):
+        if wanted and find_spec(package) is None:
+            raise UserError(f"engine: {package} is not installed; pip install 'sent-rl[{package}]'")
     if config.kind == "openai":
         from sent_rl.rollouts.openai import served_model
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sent_rl.errors import UserError, nearest
+from sent_rl.errors import UserError, first_line, nearest
 from sent_rl.rollouts.engine import Prompt, Response, Sampling, clean_text, derived_seed
 
 if TYPE_CHECKING:
@@ -70,16 +72,25 @@ class OpenAIEngine:
         }
         if self.stop:
             asked["stop"] = self.stop
-        if isinstance(prompt, str):
-            answer = await client.completions.create(prompt=prompt, **asked, **({"logprobs": 1} if logprobs else {}))
-        else:
-            answer = await client.chat.completions.create(messages=prompt, **asked, **({"logprobs": True} if logprobs else {}))
+        with _as_protocol(self.server):
+            if isinstance(prompt, str):
+                answer = await client.completions.create(prompt=prompt, **asked, **({"logprobs": 1} if logprobs else {}))
+            else:
+                answer = await client.chat.completions.create(messages=prompt, **asked, **({"logprobs": True} if logprobs else {}))
+            return self._read(answer, isinstance(prompt, str), logprobs)
+
+    def _read(self, answer: Any, plain: bool, logprobs: bool) -> Response:
         if not answer.choices:
-            raise UserError(f"engine.openai: {self.server.url} answered without a choice")
+            raise UserError(f"engine.openai: {self.server.url} answered without a choice ({getattr(answer, 'error', None) or 'no reason'})")
         choice = answer.choices[0]
-        text = choice.text if isinstance(prompt, str) else choice.message.content
-        tokens = answer.usage.completion_tokens if answer.usage else None
-        mean = self._mean_logp(choice, isinstance(prompt, str)) if logprobs else float("nan")
+        text = choice.text if plain else choice.message.content
+        if text is None:
+            warnings.warn(
+                f"sent-rl: {self.server.url} answers without text: no answer. A reasoning parser hides thoughts, leave it off",
+                stacklevel=2,
+            )
+        tokens = int(answer.usage.completion_tokens) if answer.usage else None
+        mean = self._mean_logp(choice, plain) if logprobs else float("nan")
         return Response(clean_text(text or ""), tokens, choice.finish_reason == "stop", mean)
 
     def _mean_logp(self, choice: Any, plain: bool) -> float:
@@ -101,14 +112,19 @@ def served_model(server: OpenAIServer, name: str | None = None) -> str:
         raise UserError("engine.kind: openai needs its package; pip install 'sent-rl[openai]'") from error
     wanted = name or server.model
     try:
-        with openai.OpenAI(**_connection(server)) as client:
+        few = {**_connection(server), "max_retries": min(2, server.retries)}  # a wrong address shows at once
+        with _as_protocol(server), openai.OpenAI(**few) as client:
             served = [model.id for model in client.models.list()]
+        if not all(isinstance(each, str) for each in served):
+            raise UserError(f"engine.openai: {server.url} lists models without names; is it a server for language models?")
     except openai.NotFoundError as error:  # a server without a list of its models
         if wanted is None:
             raise UserError(f"engine.openai.model: {server.url} does not say what it serves; name it") from error
         return wanted
     except openai.OpenAIError as error:
         raise _refused(server, error) from error
+    if wanted is None and not served:
+        raise UserError(f"engine.openai.model: {server.url} lists no models; name one")
     if wanted is None and len(served) == 1:
         return str(served[0])
     if wanted is None or (served and wanted not in served):
@@ -125,6 +141,24 @@ def _connection(server: OpenAIServer) -> dict[str, Any]:
 def _refused(server: OpenAIServer, error: BaseException) -> UserError:
     if isinstance(error, BaseExceptionGroup):
         return _refused(server, error.exceptions[0])
-    return UserError(
-        f"engine.openai: {server.url}: {' '.join(str(error).split())[:300]}; finished parts are kept, the same command goes on"
-    )
+    import openai
+
+    hints: dict[type[Exception], str] = {
+        openai.AuthenticationError: f"put the key into the environment variable {server.key} (engine.openai.key)",
+        openai.NotFoundError: "is /v1 in engine.openai.url, and the model's name right?",
+        openai.BadRequestError: "it will not take this request; finished parts are kept",
+    }
+    hint = next((text for kind, text in hints.items() if isinstance(error, kind)), "finished parts are kept, the same command goes on")
+    return UserError(f"engine.openai: {server.url}: {' '.join(str(error).split())[:300]}; {hint}")
+
+
+@contextmanager
+def _as_protocol(server: OpenAIServer) -> Iterator[None]:
+    """The client takes whatever comes for an answer and stumbles over it later; here that becomes a sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        found = f"answered with something that is not OpenAI's protocol ({first_line(error)}); is /v1 in the url?"
+        raise UserError(f"engine.openai: {server.url} {found}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +15,10 @@ import yaml
 
 from sent_rl.config import RunConfig, dump_config
 from sent_rl.errors import UserError, nearest
+
+_GRACE = 60.0
+"""Seconds that the launcher gets to end its workers."""
+_PR_SET_PDEATHSIG = 1
 
 
 def layouts() -> list[str]:
@@ -30,13 +36,47 @@ def launch(config: RunConfig, curriculum: Path, folder: Path, processes: int, la
     Raises:
         UserError: an unknown layout, or a process failed; what it printed stands above.
     """
+    from sent_rl.trainers.trl.run import responses_per_process
+
+    responses_per_process(config, processes)
+    if layout is not None and not _accelerator_is_there():
+        raise UserError(f"--layout {layout}: the layouts are for GPUs, and there is none; leave it out")
     with tempfile.TemporaryDirectory() as place:
         recipe = Path(place) / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(dump_config(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
         options = [str(recipe), "--curriculum", str(curriculum), "--out", str(folder)]
-        done = subprocess.run([*command(processes, layout), "-m", "sent_rl.train", *options], check=False)
-    if done.returncode:
-        raise UserError(f"train: a process of {processes} ended with code {done.returncode}; its message stands above")
+        code = _wait_for([*command(processes, layout), "-m", "sent_rl.train", *options])
+    if code:
+        raise UserError(f"train: a process of {processes} ended with code {code}; its message stands above")
+
+
+def _accelerator_is_there() -> bool:
+    import torch
+
+    return torch.accelerator.is_available()
+
+
+def _wait_for(launcher: list[str]) -> int:
+    """Run the launcher; when this process is interrupted or told to end, so are the launcher and, by it, its workers."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    process = subprocess.Popen(launcher, preexec_fn=_end_with_parent)
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end_with_parent() -> None:
+    """In the child, on Linux: be told to end when the parent is gone, however it went."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def command(processes: int, layout: str | None = None) -> list[str]:

@@ -129,10 +129,8 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" and not torch.accelerator.is_available():
         raise UserError("train: FSDP needs GPUs; on a CPU accelerate falls back to whole models without a word. Leave --layout out")
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    responses = section.questions_per_step * section.generations // section.updates_per_rollout
-    if responses % processes or (responses // processes) % min(section.responses_per_pass, responses // processes):
-        raise UserError(f"train: the {responses} responses of an update cannot be shared out to {processes} processes")
-    per_pass = min(section.responses_per_pass, responses // processes)
+    own_responses = responses_per_process(config, processes)
+    per_pass = min(section.responses_per_pass, own_responses)
     own: dict[str, Any] = {
         "output_dir": str(folder),
         "seed": config.seed,
@@ -143,8 +141,8 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
         "max_steps": section.steps or -1,
         "num_train_epochs": section.passes,
         "per_device_train_batch_size": per_pass,
-        "gradient_accumulation_steps": responses // processes // per_pass,
-        "steps_per_generation": responses // processes // per_pass * section.updates_per_rollout,
+        "gradient_accumulation_steps": own_responses // per_pass,
+        "steps_per_generation": own_responses // per_pass * section.updates_per_rollout,
         "num_generations": section.generations,
         "learning_rate": section.learning_rate,
         "temperature": section.temperature,
@@ -157,6 +155,7 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
     defaults: dict[str, Any] = {
         "lr_scheduler_type": "constant",
         "bf16": config.model.dtype == "bfloat16" or (torch.cuda.is_available() and torch.cuda.is_bf16_supported()),
+        "ddp_find_unused_parameters": False,
         "use_cpu": not torch.accelerator.is_available(),
         "logging_steps": 1,
         "save_total_limit": 2,
@@ -176,6 +175,19 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
     if arguments.world_size != processes:
         raise UserError(f"train: {processes} processes were started, but they do not form a group")
     return arguments
+
+
+def responses_per_process(config: RunConfig, processes: int) -> int:
+    """How many responses of an optimizer step each process trains on.
+
+    Raises:
+        UserError: they cannot be shared out evenly, in whole micro-batches.
+    """
+    section = config.train
+    responses = section.questions_per_step * section.generations // section.updates_per_rollout
+    if responses % processes or (responses // processes) % min(section.responses_per_pass, responses // processes):
+        raise UserError(f"train: the {responses} responses of an update cannot be shared out to {processes} processes")
+    return responses // processes
 
 
 def last_checkpoint(folder: Path) -> Path | None:

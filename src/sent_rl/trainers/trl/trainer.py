@@ -301,6 +301,8 @@ class SENTTrainer(GRPOTrainer):
             write_json(folder / STATE_FILE, {"method": self.method_state, "curriculum": curriculum})
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.args.device.type == "cpu":  # in a group it has a number, and torch.load knows no place of that name
+            self.args.__dict__["_setup_devices"] = torch.device("cpu")
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None and (Path(checkpoint) / STATE_FILE).is_file():
             state = json.loads((Path(checkpoint) / STATE_FILE).read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ import pyarrow as pa
 import yaml
 
 from sent_rl.config import RunConfig
+from sent_rl.curriculum import StageSampler
 from sent_rl.errors import UserError
 from sent_rl.files import atomic, write_table, write_text
 from sent_rl.models import resolve_model
@@ -51,6 +52,7 @@ def export(
     """
     if folder.exists():
         raise UserError(f"{folder}: exists already; choose another name or remove it")
+    _check_sizes(config, curriculum, len(train))
     arguments = [*overrides(config, gpus, nodes, prompt_tokens, engine)]
     command = ["python", "-m", "verl.trainer.main_ppo", *arguments]
     template = config.prompting.template.strip() if config.prompting.chat else config.prompting.template
@@ -64,6 +66,20 @@ def export(
         write_text(partial / "command.sh", _script(command))
         write_text(partial / "cluster.sh", _cluster_script(gpus, nodes))
     return arguments
+
+
+def _check_sizes(config: RunConfig, curriculum: Sequence[Mapping[str, Any]] | None, problems: int) -> None:
+    """Raise a UserError where there are too few problems for a step of every stage."""
+    size, steps = config.train.questions_per_step, config.train.steps
+    if curriculum is None:
+        if problems < size:
+            raise UserError(f"train.questions_per_step: {size} questions a step, and only {problems} problems; lower it")
+        return
+    try:
+        batches = None if steps is None else max(1, steps // config.train.updates_per_rollout)
+        StageSampler([int(row["stage"]) for row in curriculum], size, passes=config.train.passes, batches=batches)
+    except ValueError as error:
+        raise UserError(f"train: {error}; change train.questions_per_step, train.steps or the stages") from error
 
 
 def _staged_row(row: Mapping[str, Any], index: int, template: str) -> dict[str, Any]:
@@ -88,6 +104,7 @@ def overrides(config: RunConfig, gpus: int, nodes: int, prompt_tokens: int, engi
         )
     if train.lora is not None:
         raise UserError("train.lora: say it in verl's words beside the command (actor_rollout_ref.model.lora_rank), and leave it out here")
+    model = resolve_model(config.model.path)
     values: dict[str, Any] = {
         "trainer.v1.trainer_mode": "sent",
         "trainer.project_name": "sent-rl",
@@ -109,7 +126,7 @@ def overrides(config: RunConfig, gpus: int, nodes: int, prompt_tokens: int, engi
         "data.dataloader_num_workers": 0,
         "data.seed": config.seed,
         "algorithm.adv_estimator": "grpo",
-        f"{_MODEL}.path": resolve_model(config.model.path),
+        f"{_MODEL}.path": str(Path(model).resolve()) if Path(model).is_dir() else model,  # the job runs in a folder of its own
         f"{_MODEL}.use_remove_padding": True,
         f"{_MODEL}.enable_gradient_checkpointing": train.gradient_checkpointing,
         f"{_ACTOR}.strategy": "fsdp2",
@@ -128,6 +145,7 @@ def overrides(config: RunConfig, gpus: int, nodes: int, prompt_tokens: int, engi
         f"+{_LOSS}.extract": list(config.answers.extract),
         f"+{_LOSS}.thoughts": config.answers.thoughts,
         f"{_ROLLOUT}.name": engine,
+        f"{_ROLLOUT}.tensor_model_parallel_size": 2 if gpus % 2 == 0 else 1,  # verl's default is 2
         f"{_ROLLOUT}.n": train.generations,
         f"{_ROLLOUT}.temperature": train.temperature,
         f"{_ROLLOUT}.log_prob_use_dynamic_bsz": True,
