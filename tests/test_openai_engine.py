@@ -16,7 +16,7 @@ from sent_rl.errors import UserError
 from sent_rl.models import ModelConfig
 from sent_rl.problems import Problem
 from sent_rl.rollouts import EngineConfig, Prompt, Sampling, collect, engine_identity, lazy_engine, open_engine
-from sent_rl.rollouts.engines import OpenAIServer
+from sent_rl.rollouts.config import OpenAIServer
 
 MODEL, NO_MODEL = "tiny", ModelConfig()
 pytest.importorskip("openai")

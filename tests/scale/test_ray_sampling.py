@@ -13,8 +13,8 @@ from sent_rl.errors import UserError
 from sent_rl.models import ModelConfig
 from sent_rl.problems import arithmetic_problems
 from sent_rl.rollouts import EngineConfig, Sampling, collect, engine_identity, lazy_engine
+from sent_rl.rollouts.config import RayWorkers
 from sent_rl.rollouts.engine import Request
-from sent_rl.rollouts.engines import RayWorkers
 from sent_rl.rollouts.ray import RayEngines
 
 TWO = EngineConfig(ray=RayWorkers(workers=2))

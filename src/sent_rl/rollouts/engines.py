@@ -1,58 +1,14 @@
-"""Which engine samples: the configuration, and how each is opened."""
+"""Opening the configured engine, and what can be said of it before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from sent_rl.errors import UserError
 from sent_rl.models import ModelConfig, load, load_tokenizer, model_identity, resolve_model
-from sent_rl.rollouts.engine import Engine, Prompt, Response, Sampling, Workers
-
-_BATCH = {"transformers": 64, "vllm": 4096, "openai": 1024}
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class OpenAIServer(_Section):
-    """A server that speaks OpenAI's protocol: vllm serve, SGLang, llama.cpp and others."""
-
-    url: str = Field("http://localhost:8000/v1", pattern=r"^https?://", description="where it listens, /v1 included")
-    model: str | None = Field(None, description="the model's name there; the only one that it serves where not given")
-    key: str = Field("OPENAI_API_KEY", description="environment variable that holds the key, if the server wants one")
-    concurrency: int = Field(64, ge=1, description="requests under way at once")
-    retries: int = Field(8, ge=0, description="further attempts of a request that got no answer, with growing pauses of up to 8 seconds")
-    timeout: float = Field(600, gt=0, description="seconds without a word from the server after which a request counts as lost")
-    extra: dict[str, Any] = Field(default_factory=dict, description="what else to say in every request, e.g. top_k")
-
-
-class RayWorkers(_Section):
-    """Engines side by side on a Ray cluster, through Ray Data."""
-
-    workers: int = Field(1, ge=1, description="engines, each with the whole model")
-    cpus: float = Field(1, ge=0, description="CPUs of each")
-    gpus: float = Field(0, ge=0, description="GPUs of each; with vllm at least vllm.tensor_parallel_size")
-    address: str | None = Field(None, description="of the cluster; auto for the one that runs here; a new one on this machine if not given")
-
-
-class EngineConfig(_Section):
-    """What samples for score and evaluate (training has its own: docs/scale.md)."""
-
-    kind: Literal["transformers", "vllm", "openai"] = Field("transformers", description="transformers, vllm (in this process), openai")
-    vllm: dict[str, Any] = Field(default_factory=dict, description="what vllm.LLM takes besides the model, e.g. tensor_parallel_size")
-    openai: OpenAIServer = OpenAIServer()
-    ray: RayWorkers | None = Field(None, description="spread it over a Ray cluster: workers, cpus, gpus, address")
-
-    @property
-    def batch_size(self) -> int:
-        """Responses at once, where ``Sampling.batch_size`` says nothing."""
-        return _BATCH[self.kind]
+from sent_rl.rollouts.config import EngineConfig
+from sent_rl.rollouts.engine import Engine
 
 
 def open_engine(config: EngineConfig, model: ModelConfig, path: str | None = None) -> Engine:
@@ -72,15 +28,6 @@ def open_engine(config: EngineConfig, model: ModelConfig, path: str | None = Non
     from sent_rl.rollouts.transformers import TransformersEngine
 
     return TransformersEngine(*load(model, path))
-
-
-def lazy_engine(config: EngineConfig, model: ModelConfig, path: str | None = None) -> LazyEngine | Workers:
-    """The configured engine, or several under Ray, opened when it is first asked for a sample: where all parts are there it need not be."""
-    if config.ray is not None:
-        from sent_rl.rollouts.ray import RayEngines
-
-        return RayEngines(config, model, path)
-    return LazyEngine(config.batch_size, lambda: open_engine(config, model, path))
 
 
 def check_engine(config: EngineConfig, model: ModelConfig, path: str | None = None, chat: bool = False) -> None:
@@ -113,23 +60,3 @@ def engine_identity(config: EngineConfig, model: ModelConfig, path: str | None =
 def engine_path(config: EngineConfig, name: str) -> str:
     """What a model's name on the command line means: a folder or Hub id, or the name on the server."""
     return name if config.kind == "openai" else resolve_model(name)
-
-
-class LazyEngine:
-    """Opens its engine when it is first asked for a sample, and can close it again."""
-
-    def __init__(self, batch_size: int, opened: Callable[[], Engine]) -> None:
-        self.batch_size, self._open = batch_size, opened
-
-    @cached_property
-    def engine(self) -> Engine:
-        return self._open()
-
-    def sample(self, prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int, logprobs: bool = False) -> list[list[Response]]:
-        return self.engine.sample(prompts, n, sampling, seed, logprobs)
-
-    def close(self) -> None:
-        """Give the model's memory back."""
-        engine = self.__dict__.pop("engine", None)
-        if hasattr(engine, "close"):
-            engine.close()

@@ -7,13 +7,11 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sent_rl.errors import UserError, first_line, nearest
+from sent_rl.rollouts.config import OpenAIServer
 from sent_rl.rollouts.engine import Prompt, Response, Sampling, clean_text, derived_seed
-
-if TYPE_CHECKING:
-    from sent_rl.rollouts.engines import OpenAIServer
 
 
 class OpenAIEngine:

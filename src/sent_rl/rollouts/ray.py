@@ -8,14 +8,13 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sent_rl.errors import UserError, first_line
 from sent_rl.models import ModelConfig
+from sent_rl.rollouts.config import EngineConfig, RayWorkers
 from sent_rl.rollouts.engine import Request, Response, Sampling
-
-if TYPE_CHECKING:
-    from sent_rl.rollouts.engines import EngineConfig, RayWorkers
+from sent_rl.rollouts.engines import open_engine
 
 
 class RayEngines:
@@ -62,8 +61,6 @@ class _Worker:
     """One engine in a process of Ray's. What it refuses comes back as a row: Ray would bury it under tracebacks, and try again."""
 
     def __init__(self, config: dict[str, Any], model: dict[str, Any], path: str | None) -> None:
-        from sent_rl.rollouts.engines import EngineConfig, open_engine
-
         self.engine, self.refusal = None, ""
         try:
             self.engine = open_engine(EngineConfig(**config), ModelConfig(**model), path)
