@@ -49,11 +49,11 @@ class FixedResponses(Ours):
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         inputs = self._loss_inputs
-        if inputs is not None and "raw_entropies" in inputs:
+        if inputs is not None and "raw_entropies" in inputs and found[1] is not None:
             old, reference = inputs["old_per_token_logps"], inputs.get("ref_per_token_logps")
             update = {"mask": inputs["completion_mask"], "old": old, "reference": old if reference is None else reference}
             update |= {key: inputs[f"raw_{key}"] for key in ("advantages", "entropies")}
-            self.updates = [*getattr(self, "updates", []), {**update, "new": found[0].detach(), "new_entropies": found[1]}]
+            self.updates = [*getattr(self, "updates", []), {**update, "new": found[0].detach(), "new_entropies": found[1].detach()}]
         return found
 
     def _treat(self, batch: dict[str, Any], stats: Any) -> None:
