@@ -18,10 +18,13 @@ from test_verl_loss import actor, verls
 from trl_helpers import GROUP, QUESTIONS, STRONG
 from verl_batches import Step
 
-from sent_rl.methods import get
+from sent_rl.methods import get, names
 from sent_rl.objective import policy_loss
 
-METHODS = ("sent", "kl_cov", "entropy_mask")
+METHODS = tuple(names())
+SHOWN = ("sent", "kl_cov", "entropy_mask")
+"""In the table; all are compared."""
+OPTIONS = {**STRONG, "clip_cov": {"clip_fraction": 1.0, "cov_low": 0.01}}  # it draws by a row's place, and TRL shuffles rows
 RESPONSES = GROUP * QUESTIONS
 SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
 SHARDS |= {"FSDP_RESHARD_AFTER_FORWARD": "true", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT", "FSDP_CPU_RAM_EFFICIENT_LOADING": "false"}
@@ -40,7 +43,7 @@ def trl(folder: Path, processes: int, micro: int, extra: dict[str, str] | None =
     if processes > 1:
         start += ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}", "--master-addr=127.0.0.1"]
     out = folder / f"{processes}-{micro}-{bool(extra)}"
-    script = [str(Path(__file__).parents[1] / "two_ranks.py"), str(out), json.dumps(STRONG), *METHODS, "--micro", str(micro)]
+    script = [str(Path(__file__).parents[1] / "two_ranks.py"), str(out), json.dumps(OPTIONS), *METHODS, "--micro", str(micro)]
     dump = ["--dump"] if micro == RESPONSES else []
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(extra or {})}
     done = subprocess.run([*start, *script, *dump], env=environment, capture_output=True, text=True, timeout=240, check=False)
@@ -69,7 +72,7 @@ def step_of(folder: Path, name: str) -> Step:
 def objective(folder: Path) -> Row:
     rows: Row = {}
     for name in METHODS:
-        step, method = step_of(folder, name), get(name, **STRONG.get(name, {}))
+        step, method = step_of(folder, name), get(name, **OPTIONS.get(name, {}))
         t = method.treat(step.rollouts())
         loss = policy_loss(step.new, step.old, t, step.mask, ref_logps=step.reference, entropies=step.new_entropies, loss_type="dapo").total
         rows[name] = (loss.item(), selected(t.kl_coef.where(step.mask, 0.0), t.policy_weight.where(step.mask, 1.0)))
@@ -81,7 +84,7 @@ def verl(folder: Path, workers: int, micro: int) -> Row:
     cut = [list(range(start, start + micro)) for start in range(0, RESPONSES, micro)]
     rows: Row = {}
     for name in METHODS:
-        step, options = step_of(folder, name), {"name": name, **STRONG.get(name, {})}
+        step, options = step_of(folder, name), {"name": name, **OPTIONS.get(name, {})}
         t = get(**options).treat(step.rollouts())
         loss, _ = verls(step, get(**options), actor(options), cut, workers)
         rows[name] = (loss, selected(t.kl_coef.where(step.mask, 0.0), t.policy_weight.where(step.mask, 1.0)))
@@ -89,10 +92,10 @@ def verl(folder: Path, workers: int, micro: int) -> Row:
 
 
 def as_table(rows: dict[Sequence[Any], Row]) -> str:
-    lines = ["| backend | processes | micro-batch | " + " | ".join(f"`{name}`: loss | tokens" for name in METHODS) + " |"]
-    lines.append("|---" * (3 + 2 * len(METHODS)) + "|")
+    lines = ["| backend | processes | micro-batch | " + " | ".join(f"`{name}`: loss | tokens" for name in SHOWN) + " |"]
+    lines.append("|---" * (3 + 2 * len(SHOWN)) + "|")
     for key, row in rows.items():
-        lines.append("| " + " | ".join([*map(str, key), *(f"{loss:.7f} | {tokens}" for loss, tokens in row.values())]) + " |")
+        lines.append("| " + " | ".join([*map(str, key), *(f"{row[name][0]:.7f} | {row[name][1]}" for name in SHOWN)]) + " |")
     return "\n".join(lines)
 
 
@@ -112,7 +115,7 @@ def test_one_loss_and_one_selection(tmp_path: Path) -> None:
         for name in METHODS:
             assert row[name][0] == pytest.approx(truth[name][0], abs=1e-6), (key, name)
             assert row[name][1] == truth[name][1], (key, name)
-    assert len({loss for loss, _ in truth.values()}) == len(METHODS)
+    assert len({truth[name] for name in SHOWN}) == len(SHOWN)
     documented = [line for line in DOCS.read_text().splitlines() if line.startswith(("| objective", "| TRL", "| verl"))]
     stands, found = ([re.findall(r"-?\d+\.\d{7}|\b\d+\b", line) for line in lines] for lines in (documented, table.splitlines()[2:]))
     assert len(stands) == len(found), "docs/scale.md: the table is missing or another"
