@@ -53,7 +53,9 @@ def check_engine(config: EngineConfig, model: ModelConfig, path: str | None = No
 def engine_identity(config: EngineConfig, model: ModelConfig, path: str | None = None) -> list[Any]:
     """What tells these samples from those of another model or engine; where a server stands does not count."""
     if config.kind == "openai":
-        return [config.kind, path or config.openai.model, model.stop, config.openai.extra]
+        from sent_rl.rollouts.openai import served_model
+
+        return [config.kind, served_model(config.openai, path), model.stop, config.openai.extra]
     return [config.kind, *model_identity(model, path)]
 
 
