@@ -19,7 +19,6 @@ from sent_rl.rollouts import EngineConfig, Prompt, Sampling, collect, engine_ide
 from sent_rl.rollouts.config import OpenAIServer
 
 MODEL, NO_MODEL = "tiny", ModelConfig()
-pytest.importorskip("openai")
 
 
 class Server(ThreadingHTTPServer):

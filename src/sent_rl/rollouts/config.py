@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_BATCH = {"transformers": 64, "vllm": 4096, "openai": 1024}
+BATCH = {"transformers": 64, "vllm": 4096, "openai": 1024}
+"""Responses at once and between two saves, where ``Sampling.batch_size`` says nothing."""
 
 
 class _Section(BaseModel):
@@ -45,4 +46,4 @@ class EngineConfig(_Section):
     @property
     def batch_size(self) -> int:
         """Responses at once, where ``Sampling.batch_size`` says nothing."""
-        return _BATCH[self.kind]
+        return BATCH[self.kind]

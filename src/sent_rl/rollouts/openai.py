@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sent_rl.errors import UserError, first_line, nearest
-from sent_rl.rollouts.config import OpenAIServer
+from sent_rl.rollouts.config import BATCH, OpenAIServer
 from sent_rl.rollouts.engine import Prompt, Response, Sampling, clean_text, derived_seed
 
 
@@ -29,7 +29,7 @@ class OpenAIEngine:
         UserError: the package openai is missing, the server does not answer, or it serves no such model.
     """
 
-    batch_size = 1024
+    batch_size = BATCH["openai"]
 
     def __init__(self, server: OpenAIServer, name: str | None = None, stop: Sequence[str] = ()) -> None:
         self.server, self.stop = server, list(stop)

@@ -93,7 +93,7 @@ def _connect(workers: RayWorkers) -> Any:
         raise UserError("engine.ray: Ray Data is not installed; pip install 'sent-rl[ray]'") from error
     if not ray.is_initialized():
         try:
-            ray.init(address=workers.address, log_to_driver=False, **({} if workers.address else {"include_dashboard": False}))
+            ray.init(address=workers.address or "local", log_to_driver=False, **({} if workers.address else {"include_dashboard": False}))
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"engine.ray.address: no cluster at {workers.address} ({first_line(error)})") from error
     for kind, each in (("CPU", workers.cpus), ("GPU", workers.gpus)):

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from sent_rl.models import encode
+from sent_rl.rollouts.config import BATCH
 from sent_rl.rollouts.engine import Prompt, Response, Sampling
 from sent_rl.tokens import token_stats
 
@@ -23,7 +24,7 @@ class TransformersEngine:
     Every id in ``model.generation_config.eos_token_id`` ends a response.
     """
 
-    batch_size = 64
+    batch_size = BATCH["transformers"]
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer

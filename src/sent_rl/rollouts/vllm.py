@@ -8,6 +8,7 @@ from typing import Any
 
 from sent_rl.errors import UserError, first_line
 from sent_rl.models import ModelConfig, encode, load_tokenizer, resolve_model, stop_ids
+from sent_rl.rollouts.config import BATCH
 from sent_rl.rollouts.engine import Prompt, Response, Sampling, derived_seed
 
 
@@ -24,7 +25,7 @@ class VLLMEngine:
         UserError: vLLM is not installed, or does not accept the model or the options.
     """
 
-    batch_size = 4096
+    batch_size = BATCH["vllm"]
 
     def __init__(self, model: ModelConfig, path: str | None, options: Mapping[str, Any]) -> None:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
