@@ -52,7 +52,7 @@ def run(config: RunConfig, folder: Path, processes: int = 1, layout: str | None 
 
 def prepare(config: RunConfig, folder: Path) -> Sequence[Problem]:
     """The steps before training; returns the problems to test on."""
-    train_problems, test_problems = config.problems.train.load(), config.problems.test.load()
+    train_problems, test_problems = config.problems.train.load(), config.problems.test.load("problems.test")
     check(config, folder, train_problems, test_problems)
     claim_run(config, folder)
     scores, curriculum = folder / "scores.parquet", folder / "curriculum.parquet"
@@ -227,7 +227,7 @@ def export_verl(config: RunConfig, folder: Path, *, curriculum: Path | None = No
     rows = None if curriculum is None else read_table(curriculum, ("id", "prompt", "answer", "stage"))
     train = config.problems.train.load() if rows is None else []
     options["gpus"] = options.get("gpus") or config.hardware.gpus
-    export(config, folder, curriculum=rows, train=train, test=config.problems.test.load(), **options)
+    export(config, folder, curriculum=rows, train=train, test=config.problems.test.load("problems.test"), **options)
     console.print(f"verl job: bash {folder / 'command.sh'}; on several machines first {folder / 'cluster.sh'}")
 
 

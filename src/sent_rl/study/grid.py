@@ -63,7 +63,7 @@ def prepare(study: StudyConfig, folder: Path) -> None:
         pipeline.score(config, config.problems.train.load(), scores)
     if not (folder / "base.json").is_file():
         work = folder / "base"
-        pipeline.evaluate(config, {pipeline.BASE: None}, config.problems.test.load(), work)
+        pipeline.evaluate(config, {pipeline.BASE: None}, config.problems.test.load("problems.test"), work)
         write_json(folder / "base.json", _verdicts(work))
         shutil.rmtree(work)
 
@@ -100,7 +100,7 @@ def run_cell(study: StudyConfig, folder: Path, arm: str, seed: int, keep: bool =
     if not (work / "curriculum.parquet").is_file():
         pipeline.stage(config, folder / "scores.parquet", work / "curriculum.parquet")
     trained = pipeline.train(config, work / "curriculum.parquet", work / "training")
-    pipeline.evaluate(config, {pipeline.TRAINED: str(trained)}, config.problems.test.load(), work / "evaluation")
+    pipeline.evaluate(config, {pipeline.TRAINED: str(trained)}, config.problems.test.load("problems.test"), work / "evaluation")
     found = {
         "arm": arm,
         "seed": seed,
