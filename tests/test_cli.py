@@ -18,8 +18,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from conftest import Sent
 
-from sent_rl import __version__, cli
+from sent_rl import __version__
 from sent_rl.config import load_config, recipe_names
 from sent_rl.files import read_facts, read_table
 from sent_rl.models import EMBEDDED
@@ -36,26 +37,6 @@ SMALL = [
     "evaluate.samples=4",
     "evaluate.k=[1,4]",
 ]
-
-Sent = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Sent:
-    """Runs the command in this process, in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sent", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
 
 
 def small(*more: str) -> list[str]:
@@ -269,11 +250,20 @@ def test_mistakes_end_in_one_line_and_leave_nothing(sent: Sent, mistake: str, tm
 
 
 def test_mistakes_on_the_command_line(sent: Sent, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.gguf").touch()
     for arguments, message in (
         (["run", "quikstart"], "unknown recipe 'quikstart'; did you mean 'quickstart'?"),
         (["run", "nope.yaml"], "nope.yaml: no such recipe file"),
         (["stage", "nope.parquet"], "nope.parquet: no such file"),
-        (["report", "."], "no run directory"),
+        (["report", "."], "nothing to report"),
+        (["score", "arithmetic", "--out", "scores.csv"], "scores.csv: what is written here is .parquet; name it scores.parquet"),
+        (["stage", "scores.parquet", "--out", "c.jsonl"], "name it c.parquet"),
+        (["convert", "arithmetic", "p.csv"], "p.csv: what is written here is .jsonl or .parquet; name it p.jsonl"),
+        (["evaluate", "embedded", "--out", "e", "--n", "4", "--k", "1,8"], "every k must lie between 1 and samples (4), not [1, 8]"),
+        (["evaluate", "data/modle", "--out", "e"], "data/modle: no such model folder"),
+        (["evaluate", "data/a.gguf", "--out", "e"], "data/a.gguf: is a file; a model is the folder"),
+        (["evaluate", "nobody/nothing", "--out", "e"], "neither a folder here nor a model that could be loaded from the Hub"),
         (["methods", "snt"], "did you mean 'sent'?"),
         (["evaluate", "./nope", "--out", "e"], "no such model folder"),
         (["train", "nope.parquet", "--out", "t"], "no such file"),

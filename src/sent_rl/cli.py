@@ -68,7 +68,10 @@ def _row_schema(name: str) -> RowSchema:
     return "verl" if name == "verl" else "plain"
 
 
-def _refuse_existing(path: Path) -> None:
+def _refuse_existing(path: Path, *kinds: str) -> None:
+    """Refuse an output that is there already, or whose name is not of one of ``kinds``."""
+    if path.suffix not in (kinds or (path.suffix,)):
+        raise UserError(f"{path}: what is written here is {' or '.join(kinds)}; name it {path.with_suffix(kinds[0])}")
     if path.exists():
         raise UserError(f"{path}: exists already; choose another name or remove it")
 
@@ -112,7 +115,9 @@ def run(
 
 @app.command()
 def score(
-    problems: Annotated[str | None, typer.Argument(help="arithmetic, gym:FAMILY, a .jsonl, .json or .parquet file, or a Hub id.")] = None,
+    problems: Annotated[
+        str | None, typer.Argument(help="arithmetic, gym:FAMILY, a file (.jsonl, .json, .parquet, .csv) or a Hub id.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="The table to write.")] = Path("scores.parquet"),
     model: Model = None,
     samples: Annotated[int | None, typer.Option(help="Responses a problem (key score.samples).")] = None,
@@ -126,7 +131,7 @@ def score(
 
     options = {"problems__train": problems, "model__path": model, "score__samples": samples}
     config = _config(recipe, settings, **options, engine__kind=engine, engine__ray__workers=ray)
-    _refuse_existing(out)
+    _refuse_existing(out, ".parquet")
     pipeline.score(config, config.problems.train.load(), out)
 
 
@@ -143,7 +148,7 @@ def stage(
     from sent_rl import pipeline
 
     config = _config(recipe, settings, stage__stages=stages, stage__order=order)
-    _refuse_existing(out)
+    _refuse_existing(out, ".parquet")
     pipeline.stage(config, scores, out)
 
 
@@ -213,7 +218,7 @@ def evaluate(
 
 @app.command("check-overlap")
 def check_overlap(
-    train: Annotated[str, typer.Argument(help="Training problems: a .jsonl, .json or .parquet file, or a Hub id.")],
+    train: Annotated[str, typer.Argument(help="Training problems: a file (.jsonl, .json, .parquet, .csv) or a Hub id.")],
     benchmarks: Annotated[str, typer.Option(help="Names with commas between them (docs/evaluation.md); paper: its six.")] = "paper",
     data: Annotated[Path | None, typer.Option(help="Folder with copies of the benchmarks, instead of the Hub.")] = None,
     out: Annotated[Path, typer.Option("--out", help="The report to write, JSON.")] = Path("overlap.json"),
@@ -224,8 +229,9 @@ def check_overlap(
     """Find training problems that re-appear in a benchmark, and those that the training set repeats."""
     from sent_rl import pipeline
 
-    for path in (out, *([clean] if clean else [])):
-        _refuse_existing(path)
+    _refuse_existing(out, ".json")
+    if clean is not None:
+        _refuse_existing(clean, ".jsonl", ".parquet")
     config = _config(None, settings, problems__train=train)
     pipeline.check_overlap(config, _names(benchmarks), out, data=data, clean=clean, schema=_row_schema(schema))
 
@@ -240,7 +246,7 @@ def convert(
     """Write problems of any source as a file, in verl's row schema for example."""
     from sent_rl.problems import write_problems
 
-    _refuse_existing(out)
+    _refuse_existing(out, ".jsonl", ".parquet")
     config = _config(None, settings, problems__train=problems)
     found = config.problems.train.load()
     template = config.prompting.template.strip() if "template" in config.prompting.model_fields_set else "{question}"
@@ -302,8 +308,8 @@ def study(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
-    """Write report.html from what a run directory holds."""
+def report(folder: Annotated[Path, typer.Argument(help="What `sent run`, `sent train` or `sent evaluate` wrote to.")]) -> None:
+    """Write report.html from what a folder of a run, a training or an evaluation holds."""
     from sent_rl.report import write_report
 
     console.print(f"report: {write_report(folder)}")

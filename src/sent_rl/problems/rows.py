@@ -105,8 +105,9 @@ class _Row:
         if isinstance(value, str):
             return value
         if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
-            if value[0].get("role") == "user" and isinstance(value[0].get("content"), str):
-                return str(value[0]["content"])
+            role, text = value[0].get("role"), value[0].get("content")
+            if role == "user" and isinstance(text, str):
+                return text
         raise self.wrong(f": column {column!r}: a prompt is text or one user message, not {_shown(value)}")
 
     def golds(self, column: str) -> list[str]:
