@@ -66,7 +66,7 @@ def test_the_demo_prints_what_it_did(demo: tuple[Path, str]) -> None:
     _, out = demo
     steps = [line for line in out.splitlines() if line.startswith("step ")]
     assert len(steps) == 4
-    for word in ("stage", "reward", "entropy", "low 8", "high-cov", "kl", "tok/s"):
+    for word in ("stage", "reward", "entropy", "low 8", "high-cov", "kl", "tok/s", "s/step", " left"):
         assert word in steps[0]
     assert [next(s for s in ("stage 0", "stage 1") if s in steps[i]) for i in (0, -1)] == ["stage 0", "stage 1"]
     tail = out.splitlines()[-9:]
@@ -127,7 +127,9 @@ def test_a_finished_run_is_not_done_again(demo: tuple[Path, str], sent: Sent) ->
     (folder / "run.yaml").write_text(written)
     before[folder / "run.yaml"] = (folder / "run.yaml").stat().st_mtime_ns
     assert code == 0
-    assert "step " not in out
+    assert not [line for line in out.splitlines() if line.startswith("step ")]
+    for step in ("scored", "staged", "trained", "evaluated"):
+        assert f"{step} already: " in out
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != "report.html"} == before
 
 
@@ -167,6 +169,7 @@ def test_a_cut_training_goes_on(demo: tuple[Path, str], sent: Sent, tmp_path: Pa
     code, out, err = sent("run", "quickstart", "--out", str(folder), *small())
     assert code == 0, err
     assert [line.split()[1] for line in out.splitlines() if line.startswith("step ")] == ["3/4", "4/4"]
+    assert f"training goes on after step 2: {folder / 'training' / 'checkpoint-2'}" in out
     assert (folder / "training/final/model.safetensors").read_bytes() == (demo[0] / "training/final/model.safetensors").read_bytes()
     kept = [json.loads(line)["reward"] for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
     assert kept == [json.loads(line)["reward"] for line in (demo[0] / "training" / "metrics.jsonl").read_text().splitlines()]
@@ -349,6 +352,9 @@ def test_metrics_at_every_update(sent: Sent, demo: tuple[Path, str], tmp_path: P
 def test_interrupting_says_what_to_do(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sent_rl.cli", "score", "arithmetic", "--out", "s.parquet", "--set", "problems.train.count=1500"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "score: 0 of 1500\n"  # a pipe is told as soon as a terminal is
+        assert process.poll() is None
         while not list(tmp_path.glob("s.parquet.parts/*.parquet")):
             assert process.poll() is None
             time.sleep(0.05)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sent_rl.config import RunConfig, dump_config, renewed
-from sent_rl.console import console, progress, step_line
+from sent_rl.console import StepLines, console, progress
 from sent_rl.curriculum import CURRICULUM, SCORES, equal_sizes, score_rows, stage_facts, stage_rows
 from sent_rl.errors import UserError
 from sent_rl.evaluation.benchmarks import PAPER_BENCHMARKS, benchmark, load_benchmark
@@ -38,10 +38,13 @@ def run(config: RunConfig, folder: Path, processes: int = 1, layout: str | None 
     Raises:
         UserError: the folder holds another run, or a step cannot be done.
     """
+    console.print(f"run directory: {folder}")
     test_problems = prepare(config, folder)
     evaluation = folder / "evaluation"
     trained = train(config, folder / "curriculum.parquet", folder / "training", processes, layout)
-    if not (evaluation / "results.json").is_file():
+    if (evaluation / "results.json").is_file():
+        console.print(f"evaluated already: {evaluation}")
+    else:
         evaluate(config, {BASE: None, TRAINED: str(trained)}, test_problems, evaluation)
     page = write_report(folder)
     console.print()
@@ -56,9 +59,13 @@ def prepare(config: RunConfig, folder: Path) -> Sequence[Problem]:
     check(config, folder, train_problems, test_problems)
     claim_run(config, folder)
     scores, curriculum = folder / "scores.parquet", folder / "curriculum.parquet"
-    if not scores.is_file():
+    if scores.is_file():
+        console.print(f"scored already: {scores}")
+    else:
         score(config, train_problems, scores)
-    if not curriculum.is_file():
+    if curriculum.is_file():
+        console.print(f"staged already: {curriculum}")
+    else:
         stage(config, scores, curriculum)
     return test_problems
 
@@ -133,10 +140,17 @@ def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1,
         console.print("loading the trainer")
     from sent_rl.trainers.trl.run import train as train_with_trl
 
-    trained = train_with_trl(config, rows, folder, lambda metrics, steps: console.print(step_line(metrics, steps)))
+    trained = train_with_trl(config, rows, folder, StepLines(), _say_where_training_goes_on)
     if already:
-        console.print("trained already")
+        console.print(f"trained already: {trained}")
     return trained
+
+
+def _say_where_training_goes_on(folder: Path, checkpoint: Path | None) -> None:
+    if checkpoint is None:
+        console.print(f"{folder}: no whole checkpoint yet; training starts at step 1 again")
+    else:
+        console.print(f"training goes on after step {checkpoint.name.rpartition('-')[2]}: {checkpoint}")
 
 
 def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequence[Problem], folder: Path) -> None:
@@ -157,6 +171,9 @@ def evaluate_sets(config: RunConfig, models: Mapping[str, str | None], sets: Seq
         name: Sampler(config.engine, config.model, path, number, section.samples, section.sampling, config.seed)
         for number, (name, path) in enumerate(models.items())
     }
+    for questions in sets:
+        if questions.is_done:
+            console.print(f"evaluated already: {questions.folder}")
     draw(samplers, sets, progress)
     for questions in sets:
         if not questions.is_done:

@@ -41,7 +41,9 @@ def run_study(study: StudyConfig, source: str, folder: Path, jobs: int = 1) -> P
     """
     prepare(study, folder)
     pending = [(arm, seed) for arm, seed in study.cells() if not is_done(study, folder, arm, seed)]
-    with progress("cells", len(pending)) as advance, ThreadPoolExecutor(jobs) as pool:
+    cells = len(list(study.cells()))
+    with progress("cells", cells) as advance, ThreadPoolExecutor(jobs) as pool:
+        advance(cells - len(pending))
         futures = {pool.submit(_in_process, source, study.seeds, folder, arm, seed): (arm, seed) for arm, seed in pending}
         try:
             for future in as_completed(futures):

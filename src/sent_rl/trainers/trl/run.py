@@ -29,10 +29,19 @@ from sent_rl.trainers.trl.trainer import STATE_FILE, SENTTrainer
 OnStep = Callable[[Mapping[str, Any], int], None]
 """Called after every step with its metrics and the number of steps of the whole run."""
 
+OnResume = Callable[[Path, Path | None], None]
+"""Called where a training goes on, with its folder and the checkpoint; None where none was written yet."""
+
 _FIRST_KEYS = ("step", "stage", "reward", "entropy", "kl", "tokens")
 
 
-def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Path, on_step: OnStep = lambda metrics, steps: None) -> Path:
+def train(
+    config: RunConfig,
+    curriculum: Sequence[Mapping[str, Any]],
+    folder: Path,
+    on_step: OnStep = lambda metrics, steps: None,
+    on_resume: OnResume = lambda folder, checkpoint: None,
+) -> Path:
     """Train the configured model on the rows of a curriculum; resumes at the last whole checkpoint in ``folder``.
 
     Writes ``metrics.jsonl`` (one object a step), ``checkpoint-N/`` and, at the end, ``final/``.
@@ -45,7 +54,8 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
     """
     arguments = training_arguments(config, folder)
     identity, final, processes = _identity(config, curriculum), folder / "final", PartialState()
-    if check_claim(folder, "train.yaml", identity, renew=renewed) and final.is_dir():
+    begun = check_claim(folder, "train.yaml", identity, renew=renewed)
+    if begun and final.is_dir():
         return final
     trainer = _build(config, curriculum, arguments)
     trainer.remove_callback(PrinterCallback)  # one line a step is ours
@@ -54,6 +64,8 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
         if processes.is_main_process:
             claim(folder, "train.yaml", identity, renew=renewed)
         checkpoint = last_checkpoint(folder)
+    if begun:
+        on_resume(folder, checkpoint)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:
