@@ -23,6 +23,7 @@ from sent_rl.errors import UserError, first_line, nearest
 from sent_rl.files import atomic, check_claim, claim, partial_path, read_json_lines, write_error, write_text
 from sent_rl.models import load
 from sent_rl.problems import problem_of
+from sent_rl.trainers.trl.card import Data
 from sent_rl.trainers.trl.config import SENTConfig
 from sent_rl.trainers.trl.trainer import STATE_FILE, SENTTrainer
 
@@ -80,6 +81,9 @@ def train(
         processes.wait_for_everyone()
         if config.train.lora is not None and processes.is_main_process:
             _merge(config, partial)
+        if processes.is_main_process:
+            trainer.create_model_card(config.name)
+            shutil.copy(folder / "README.md", partial)
     processes.wait_for_everyone()
     return final
 
@@ -88,7 +92,7 @@ def _build(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], arguments
     """The trainer; what the libraries refuse becomes one line, and an empty folder that they made is removed again."""
     model, tokenizer = load(config.model)
     try:
-        return SENTTrainer(
+        trainer = SENTTrainer(
             model=model,
             reward_funcs=_reward(config.answers.read_for_reward),
             args=arguments,
@@ -96,11 +100,20 @@ def _build(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], arguments
             processing_class=tokenizer,
             peft_config=_adapter(config),
         )
+        trainer.data = _data(config, curriculum)
+        return trainer
     except (ValueError, RuntimeError, ImportError, TypeError) as error:
         folder = Path(arguments.output_dir)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise error if isinstance(error, UserError) else UserError(f"train: TRL cannot start ({first_line(error)})") from error
+
+
+def _data(config: RunConfig, curriculum: Sequence[Mapping[str, Any]]) -> Data | None:
+    """What the model card calls the training problems."""
+    source, name = config.problems.train, str(curriculum[0].get("source") or "")
+    on_hub = source.kind == "hub" and source.dataset == name
+    return Data(name if on_hub else Path(name).name, on_hub) if name else None
 
 
 def _adapter(config: RunConfig) -> Any:
