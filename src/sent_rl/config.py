@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from sent_rl.answers import DEFAULT_STRATEGIES, STRATEGIES, extract
-from sent_rl.curriculum.entropy import Unparsed
+from sent_rl.curriculum.entropy import Unparsed, strategies_for
 from sent_rl.curriculum.stages import Order
 from sent_rl.errors import UserError, nearest
 from sent_rl.files import read_text
@@ -58,9 +58,9 @@ class Answers(_Section):
                 raise ValueError(f"unknown strategy {name!r}; {nearest(name, STRATEGIES)}")
         return strategies
 
-    def read(self, response: str) -> str | None:
-        """The final answer of a response."""
-        return extract(response, self.extract, thoughts=self.thoughts)
+    def read(self, response: str, finished: bool = True) -> str | None:
+        """The final answer of a response; of one that was cut off, only what it states as its answer."""
+        return extract(response, strategies_for(finished, self.extract), thoughts=self.thoughts)
 
     def read_for_reward(self, response: str) -> str | None:
         """The final answer as the training reward wants it."""
@@ -72,7 +72,10 @@ class Score(_Section):
 
     samples: int = Field(8, ge=2, description="responses a problem")
     weights: Literal["counts", "likelihood"] = Field("counts", description="what a response weighs: 1, or its length-normalised likelihood")
-    unparsed: Unparsed = Field("shared", description="answers that cannot be read: one cluster (shared) or one each (separate)")
+    unparsed: Unparsed = Field(
+        "separate",
+        description="responses without an answer: one cluster each (separate) or one in all (shared); docs/curriculum.md",
+    )
     sampling: Sampling = Sampling()
 
 

@@ -11,10 +11,21 @@ from sent_rl.answers import cluster
 
 Unparsed = Literal["shared", "separate"]
 
+_LAST_RESORT = "last_number"
+
+
+def strategies_for(finished: bool, strategies: Sequence[str]) -> list[str]:
+    """The strategies that read a response for its semantic entropy.
+
+    What a response states before it is cut off is its answer. The last number in a text that was
+    cut off is not: it is where the tokens ran out.
+    """
+    return [name for name in strategies if finished or name != _LAST_RESORT]
+
 
 @dataclass(frozen=True)
 class SemanticEntropy:
-    """``value`` in nats; ``clusters``: the cluster of each answer; ``unparsed``: how many answers could not be read."""
+    """``value`` in nats; ``clusters``: the cluster of each answer; ``unparsed``: how many are None."""
 
     value: float
     clusters: list[int]
@@ -22,7 +33,9 @@ class SemanticEntropy:
 
 
 def semantic_entropy(
-    answers: Sequence[str | None], weights: Sequence[float] | None = None, unparsed: Unparsed = "shared"
+    answers: Sequence[str | None],
+    weights: Sequence[float] | None = None,
+    unparsed: Unparsed = "separate",
 ) -> SemanticEntropy:
     """Entropy of the clusters that M sampled answers to one question fall into.
 
@@ -33,7 +46,9 @@ def semantic_entropy(
     Args:
         answers: (M,) extracted answers, None where a response has none.
         weights: (M,) non-negative weights, not all zero.
-        unparsed: whether answers that are None form one cluster (``shared``) or one each (``separate``).
+        unparsed: what answers that are None count as. ``separate``: an answer of its own each, which
+            is the largest value that the missing answers could give. ``shared``: one common answer;
+            a question without any answer then has entropy 0 and counts as easy.
 
     Raises:
         ValueError: no answers, or weights that don't fit.
