@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from sent_rl.files import claim, read_table, write_json, write_table
 from sent_rl.problems import Problem, write_problems
 from sent_rl.problems.writing import RowSchema
 from sent_rl.report import summary, write_benchmarks, write_report
-from sent_rl.rollouts import Response, check_engine, collect, engine_identity, lazy_engine, read_recorded, responses_to
+from sent_rl.rollouts import Prompt, Response, check_engine, collect, engine_identity, lazy_engine, read_recorded, responses_to
 
 BASE, TRAINED = "base", "trained"
 _VERSIONED = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
@@ -75,11 +76,13 @@ def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
     section = config.score
     check_engine(config.engine, config.model, chat=config.prompting.chat)
     parts = out.with_name(f"{out.name}.parts")
+    prompts = [config.prompting.render(p) for p in problems]
+    read = _reader(config, config.answers.read_for_scores, prompts)
     with progress("score", len(problems)) as advance:
         sampled = collect(
             lazy_engine(config.engine, config.model),
             problems,
-            [config.prompting.render(p) for p in problems],
+            prompts,
             section.samples,
             section.sampling,
             config.seed,
@@ -89,11 +92,21 @@ def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
             advance=advance,
         )
         totals = Counter[str]()
-        rows = _counted(score_rows(sampled, config.answers.read, section.weights, section.unparsed), totals)
+        rows = _counted(score_rows(sampled, read, section.weights, section.unparsed), totals)
         write_table(out, rows, SCORES, {"score": dump_config(config)["score"], "model": config.model.path, "seed": config.seed})
     shutil.rmtree(parts, ignore_errors=True)
     entropy, rate = (totals[key] / len(problems) for key in ("semantic_entropy", "pass_rate"))
     console.print(f"scored {len(problems)} problems: mean semantic entropy {entropy:.3f} nats, pass rate {rate:.3f}")
+
+
+def _reader(
+    config: RunConfig, read: Callable[..., str | None], prompts: Sequence[Prompt], path: str | None = None
+) -> Callable[[str], str | None]:
+    """``read`` for responses to these prompts. What a server's chat template does is not known."""
+    on_server = config.engine.kind == "openai" and config.prompting.chat
+    if config.answers.opened is None and (on_server or not prompts):
+        return read
+    return partial(read, opened=config.opens_thought(prompts[0], path))
 
 
 def _counted(rows: Iterator[dict[str, Any]], totals: Counter[str]) -> Iterator[dict[str, Any]]:
@@ -160,7 +173,8 @@ def evaluate_sets(config: RunConfig, models: Mapping[str, str | None], sets: Seq
     draw(samplers, sets, progress)
     for questions in sets:
         if not questions.is_done:
-            judge_drawn(samplers, questions, config.answers.read, section.k)
+            readers = {n: _reader(config, config.answers.read, questions.prompts, p) for n, p in paths.items()}
+            judge_drawn(samplers, questions, readers, section.k)
 
 
 def evaluate_benchmarks(
@@ -255,7 +269,8 @@ def _judge_recorded(config: RunConfig, path: Path, sets: Sequence[QuestionSet]) 
     for questions in sets:
         claim_set(questions, {**settings, "responses": digest}, renewed)
         if not questions.is_done:
-            judge(responses(questions), questions, config.answers.read, config.evaluate.k)
+            reader = partial(config.answers.read, opened=config.answers.opened or False)
+            judge(responses(questions), questions, dict.fromkeys(recorded, reader), config.evaluate.k)
 
 
 def _benchmark_sets(config: RunConfig, names: Sequence[str], data: Path | None, folder: Path) -> list[QuestionSet]:
