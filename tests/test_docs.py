@@ -39,7 +39,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_imports_run_one_way() -> None:
     """The core imports neither TRL nor verl, and no room imports one further down the way of the data."""
-    rooms = ["errors", "files", "tokens", "problems", "models", "rollouts", "answers", "curriculum", "methods", "objective"]
+    rooms = ["errors", "files", "tokens", "problems", "models", "spelling", "rollouts", "answers", "curriculum", "methods", "objective"]
     rooms += [
         "evaluation",
         "config",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 EMBEDDED = Path(__file__).parent / "embedded"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_PROMPTS_READ, _UNKNOWN_SHARE = 1000, 0.01
 
 
 class ModelConfig(BaseModel):
@@ -129,40 +127,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: str | list[dict[str, str]
     return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"])
 
 
-def check_prompts(config: ModelConfig, prompts: Sequence[str | list[dict[str, str]]], path: str | None = None) -> None:
-    """Refuse prompts that the model's tokenizer has no tokens for: what is sampled from them means nothing.
-
-    Up to a thousand of them are read, evenly spread; it takes a fast tokenizer, as nearly all are.
-
-    Raises:
-        UserError: as :func:`load_tokenizer`; more than 1 % of the characters are unknown.
-    """
-    tokenizer = load_tokenizer(config, path, chat=any(not isinstance(prompt, str) for prompt in prompts))
-    if tokenizer.unk_token_id is None or not tokenizer.is_fast or not prompts:
-        return  # byte-level tokenizers spell everything
-    texts = [_as_text(tokenizer, prompt) for prompt in prompts[:: -(-len(prompts) // _PROMPTS_READ)]]
-    unknown = [piece for text in texts for piece in _unknown_pieces(tokenizer, text)]
-    share = sum(map(len, unknown)) / max(1, sum(map(len, texts)))
-    if share > _UNKNOWN_SHARE:
-        first = ", ".join(map(repr, list(dict.fromkeys("".join(unknown)))[:8]))
-        raise UserError(
-            f"prompts: {share:.0%} of their characters are unknown to the tokenizer of {path or config.path!r} "
-            f"(the first: {first}); choose a model that can read them: --model (key model.path)"
-        )
-
-
-def _as_text(tokenizer: PreTrainedTokenizerBase, prompt: str | list[dict[str, str]]) -> str:
+def render(tokenizer: PreTrainedTokenizerBase, prompt: str | list[dict[str, str]]) -> str:
+    """The text that :func:`encode` encodes."""
     if isinstance(prompt, str):
         return prompt
     return str(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))
-
-
-def _unknown_pieces(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
-    """The parts of a text that become the unknown token, except where it is written out itself."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    pieces = [text[start:end] for token, (start, end) in spans if token == tokenizer.unk_token_id]
-    return [piece for piece in pieces if piece != tokenizer.unk_token]
 
 
 def stop_ids(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ from sent_rl.evaluation.overlap import report as overlap_report
 from sent_rl.evaluation.paper import paper_arm
 from sent_rl.evaluation.walk import QuestionSet, Sampler, claim_set, draw, judge, judge_drawn
 from sent_rl.files import claim, read_table, write_json, write_table
-from sent_rl.models import check_prompts
 from sent_rl.problems import Problem, problem_of, write_problems
 from sent_rl.problems.sources import File
 from sent_rl.problems.writing import RowSchema
 from sent_rl.provenance import BENCHMARK_KEYS, FORM_KEYS, as_in_table, as_trained, settings_of, table_settings
 from sent_rl.report import summary, write_benchmarks, write_report
-from sent_rl.rollouts import Response, check_engine, collect, engine_identity, lazy_engine, read_recorded, responses_to
+from sent_rl.rollouts import Prompt, Response, check_engine, collect, engine_identity, lazy_engine, read_recorded, responses_to
+from sent_rl.spelling import check_spelling
 
 BASE, TRAINED = "base", "trained"
 _VERSIONED = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
@@ -79,6 +80,7 @@ def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
     prompts = [config.prompting.render(p) for p in problems]
     check_engine(config.engine, config.model, prompts)
     parts = out.with_name(f"{out.name}.parts")
+    read = _reader(config, config.answers.read_for_scores, prompts)
     with progress("score", len(problems)) as advance:
         sampled = collect(
             lazy_engine(config.engine, config.model),
@@ -93,12 +95,23 @@ def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
             advance=advance,
         )
         counts, facts = ScoreCounts(), {"settings": settings_of(config)}
-        rows = score_rows(sampled, config.answers.read, section.weights, section.unparsed)
+        rows = score_rows(sampled, read, section.weights, section.unparsed)
         write_table(out, _counted(rows, counts, facts), SCORES, facts)
     shutil.rmtree(parts, ignore_errors=True)
     for line in counts.lines(section.sampling.max_tokens):
         console.print(line)
-    _warn(counts, facts["settings"])
+    for warning in counts.warnings(section.sampling.max_tokens, config.answers.of_scores):
+        console.print(f"warning: {warning}")
+
+
+def _reader(
+    config: RunConfig, read: Callable[..., str | None], prompts: Sequence[Prompt], path: str | None = None
+) -> Callable[[str], str | None]:
+    """``read`` for responses to these prompts. What a server's chat template does is not known."""
+    on_server = config.engine.kind == "openai" and config.prompting.chat
+    if config.answers.opened is None and (on_server or not prompts):
+        return read
+    return partial(read, opened=config.opens_thought(prompts[0], path))
 
 
 def _counted(rows: Iterator[dict[str, Any]], counts: ScoreCounts, facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -109,22 +122,15 @@ def _counted(rows: Iterator[dict[str, Any]], counts: ScoreCounts, facts: dict[st
     facts["responses"] = counts.facts()
 
 
-def _warn(counts: ScoreCounts, settings: Mapping[str, Any], table: str = "") -> None:
-    """Say which answers are missing too often, and what to change."""
-    max_tokens = settings.get("score", {}).get("sampling", {}).get("max_tokens")
-    for warning in counts.warnings(max_tokens, settings.get("answers", {}).get("extract", ())):
-        console.print(f"warning: {table}{warning}")
-
-
 def stage(config: RunConfig, scores: Path, out: Path) -> None:
     """Sort and cut scored problems, and write them in order to ``out`` (CURRICULUM)."""
     section = config.stage
     scored = read_table(scores, SCORES.names)
     if not scored:
         raise UserError(f"{scores}: no problems in it")
-    as_in_table(config, scores)
+    config, settings = as_in_table(config, scores), table_settings(scores)
     rows, cut = stage_rows(scored, section.stages, section.order, section.thresholds, config.seed)
-    facts, counts, settings = stage_facts(rows, cut), ScoreCounts(), table_settings(scores)
+    facts, counts = stage_facts(rows, cut), ScoreCounts()
     for row in rows:
         counts.add(row)
     how = {"settings": settings, "stage": dump_config(config)["stage"], "seed": config.seed}
@@ -134,7 +140,9 @@ def stage(config: RunConfig, scores: Path, out: Path) -> None:
         for size, entropy, rate in zip(facts["sizes"], facts["semantic_entropy"], facts["pass_rate"], strict=True)
     )
     console.print(f"staged: {sizes}; tied {cut.tie_rate:.0%}, {cut.tied_cuts} of {len(cut.sizes) - 1} cuts through a tie")
-    _warn(counts, settings, f"{scores}: ")
+    max_tokens = settings.get("score", {}).get("sampling", {}).get("max_tokens")
+    for warning in counts.warnings(max_tokens, config.answers.of_scores):
+        console.print(f"warning: {scores}: {warning}")
 
 
 def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1, layout: str | None = None) -> Path:
@@ -145,7 +153,7 @@ def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1,
     config = as_in_table(config, curriculum)
     already = (folder / "final").is_dir()
     if not already:
-        check_prompts(config.model, [config.prompting.render(problem_of(row)) for row in rows])
+        check_spelling(config.model, [config.prompting.render(problem_of(row)) for row in rows])
     if (processes > 1 or layout is not None) and not already:
         from sent_rl.trainers.trl.launch import launch
 
@@ -190,7 +198,8 @@ def evaluate_sets(config: RunConfig, models: Mapping[str, str | None], sets: Seq
     draw(samplers, sets, progress)
     for questions in sets:
         if not questions.is_done:
-            judge_drawn(samplers, questions, config.answers.read, section.k)
+            readers = {n: _reader(config, config.answers.read, questions.prompts, p) for n, p in paths.items()}
+            judge_drawn(samplers, questions, readers, section.k)
 
 
 def evaluate_benchmarks(
@@ -289,7 +298,8 @@ def _judge_recorded(config: RunConfig, path: Path, sets: Sequence[QuestionSet]) 
     for questions in sets:
         claim_set(questions, {**settings, "responses": digest}, renewed)
         if not questions.is_done:
-            judge(responses(questions), questions, config.answers.read, config.evaluate.k)
+            reader = partial(config.answers.read, opened=config.answers.opened or False)
+            judge(responses(questions), questions, dict.fromkeys(recorded, reader), config.evaluate.k)
 
 
 def _benchmark_sets(config: RunConfig, names: Sequence[str], data: Path | None, folder: Path) -> list[QuestionSet]:

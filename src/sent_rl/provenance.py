@@ -19,10 +19,13 @@ from sent_rl.files import read_facts
 Keys = Mapping[str, Sequence[str]]
 """Section of the configuration -> its keys."""
 
-# Not model.dtype: sampling in bfloat16 and training float32 weights is usual. Not answers.reward:
-# no table depends on it.
-FORM_KEYS: Keys = {"prompting": ("template", "chat"), "answers": ("extract", "thoughts")}
-SCORE_KEYS: Keys = {"model": ("path", "stop"), **FORM_KEYS}
+FORM_KEYS: Keys = {"prompting": ("template", "chat"), "answers": ("extract", "thoughts", "opened")}
+# Not model.dtype: sampling in bfloat16 and training float32 weights is usual.
+SCORE_KEYS: Keys = {
+    "model": ("path", "stop"),
+    "prompting": ("template", "chat"),
+    "answers": ("extract", "reward", "score", "thoughts", "opened"),
+}
 """What the scores in a table depend on."""
 MODEL_KEYS: Keys = {"model": ("stop",), **FORM_KEYS}
 """What a model was trained with and goes on with."""

@@ -65,7 +65,7 @@ class ScoreCounts:
 
         Args:
             max_tokens: the limit that they were drawn with; None where it is not known.
-            strategies: what their answers were read with; none where that is not known.
+            strategies: what their answers were read with.
         """
         found = []
         truncated, silent, unparsed = map(self._share, (self.truncated, self.silent, self.unparsed))
@@ -78,10 +78,9 @@ class ScoreCounts:
                 f"raise score.sampling.max_tokens{stop}"
             )
         if unparsed > TOO_MANY:
-            names = f" ({', '.join(strategies)})" if strategies else ""
             found.append(
-                f"{unparsed:.0%} of the responses ended without an answer that answers.extract{names} finds; "
-                "change it, or ask for such an answer in prompting.template"
+                f"{unparsed:.0%} of the responses ended without an answer that {', '.join(strategies)} can read; "
+                "change answers.extract, or ask for such an answer in prompting.template"
             )
         return found
 

@@ -11,16 +11,15 @@ from sent_rl.answers import cluster
 
 Unparsed = Literal["shared", "separate"]
 
-_LAST_RESORT = "last_number"
 
+def whole_answer(answer: str | None, text: str, finished: bool) -> str | None:
+    """An answer that was read in a response; None where the response was cut off inside it.
 
-def strategies_for(finished: bool, strategies: Sequence[str]) -> list[str]:
-    """The strategies that read a response for its semantic entropy.
-
-    What a response states before it is cut off is its answer. The last number in a text that was
-    cut off is not: it is where the tokens ran out.
+    What a response states before it is cut off is its answer. But where ``#### 12`` is the end of
+    the text, ``#### 128`` may have been meant.
     """
-    return [name for name in strategies if finished or name != _LAST_RESORT]
+    cut_inside = answer is not None and not finished and text.rstrip().endswith(answer)
+    return None if cut_inside else answer
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from sent_rl.errors import UserError
-from sent_rl.models import ModelConfig, check_prompts, load, model_identity, resolve_model
+from sent_rl.models import ModelConfig, load, model_identity, resolve_model
 from sent_rl.rollouts.config import EngineConfig
 from sent_rl.rollouts.engine import Engine, Prompt
+from sent_rl.spelling import check_spelling
 
 
 def open_engine(config: EngineConfig, model: ModelConfig, path: str | None = None) -> Engine:
@@ -49,7 +50,7 @@ def check_engine(config: EngineConfig, model: ModelConfig, prompts: Sequence[Pro
 
         served_model(config.openai, path)
     else:
-        check_prompts(model, prompts, path)
+        check_spelling(model, prompts, path)
 
 
 def engine_identity(config: EngineConfig, model: ModelConfig, path: str | None = None) -> list[Any]:

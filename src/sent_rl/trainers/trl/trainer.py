@@ -18,8 +18,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
-from sent_rl.answers import extract
-from sent_rl.curriculum import OnlineStages, semantic_entropy, strategies_for
+from sent_rl.answers import ends_in_thought, extract
+from sent_rl.curriculum import OnlineStages, semantic_entropy, whole_answer
 from sent_rl.errors import UserError
 from sent_rl.files import write_json
 from sent_rl.methods import Method, Rollouts, State, Treatment, resolve
@@ -39,6 +39,8 @@ from sent_rl.trainers.trl.stages import (
 
 _KL_COEF = "treatment_kl_coef"
 STATE_FILE = "sent_state.json"  # in a checkpoint
+_END_OF_PROMPT = 16
+"""Tokens of a prompt that show whether it ends in an open ``<think>``."""
 # What TRL's loss hands to the forward pass besides ids, for models that see more than text.
 _MODEL_INPUTS = (
     "pixel_values",
@@ -278,10 +280,11 @@ class SENTTrainer(GRPOTrainer):
     def _update_curriculum(self, order: OnlineStages, inputs: list[dict[str, Any]], batch: dict[str, Any]) -> None:
         """Semantic entropies of the rollout's problems, from the answers of all ranks."""
         texts = self.processing_class.batch_decode(batch["completion_ids"], skip_special_tokens=True)
+        ends = self.processing_class.batch_decode(batch["prompt_ids"][:, -_END_OF_PROMPT:])
         own = []
-        for row, text, finished in zip(inputs, texts, self._finished(batch), strict=True):
-            strategies = strategies_for(finished, self.args.extract)
-            own.append((row[ROW], extract(text, strategies, thoughts=self.args.thoughts)))
+        for row, text, end, finished in zip(inputs, texts, ends, self._finished(batch), strict=True):
+            answer = extract(text, self.args.extract, thoughts=self.args.thoughts, opened=ends_in_thought(end))
+            own.append((row[ROW], whole_answer(answer, text, finished)))
         answers: dict[int, list[str | None]] = {}
         for row, answer in gather_object(own):
             answers.setdefault(row, []).append(answer)
