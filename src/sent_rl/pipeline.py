@@ -12,6 +12,7 @@ from typing import Any
 
 from sent_rl.config import RunConfig, dump_config, renewed
 from sent_rl.console import console, progress, step_line
+from sent_rl.context import check_prompts, fitted
 from sent_rl.curriculum import CURRICULUM, SCORES, equal_sizes, score_rows, stage_facts, stage_rows
 from sent_rl.errors import UserError
 from sent_rl.evaluation.benchmarks import PAPER_BENCHMARKS, benchmark, load_benchmark
@@ -20,7 +21,7 @@ from sent_rl.evaluation.overlap import report as overlap_report
 from sent_rl.evaluation.paper import paper_arm
 from sent_rl.evaluation.walk import QuestionSet, Sampler, claim_set, draw, judge, judge_drawn
 from sent_rl.files import claim, read_table, write_json, write_table
-from sent_rl.problems import Problem, write_problems
+from sent_rl.problems import Problem, problem_of, write_problems
 from sent_rl.problems.writing import RowSchema
 from sent_rl.report import summary, write_benchmarks, write_report
 from sent_rl.rollouts import Response, check_engine, collect, engine_identity, lazy_engine, read_recorded, responses_to
@@ -38,6 +39,7 @@ def run(config: RunConfig, folder: Path, processes: int = 1, layout: str | None 
     Raises:
         UserError: the folder holds another run, or a step cannot be done.
     """
+    config = fitted(config)
     test_problems = prepare(config, folder)
     evaluation = folder / "evaluation"
     trained = train(config, folder / "curriculum.parquet", folder / "training", processes, layout)
@@ -52,6 +54,7 @@ def run(config: RunConfig, folder: Path, processes: int = 1, layout: str | None 
 
 def prepare(config: RunConfig, folder: Path) -> Sequence[Problem]:
     """The steps before training; returns the problems to test on."""
+    config = fitted(config)
     train_problems, test_problems = config.problems.train.load(), config.problems.test.load()
     check(config, folder, train_problems, test_problems)
     claim_run(config, folder)
@@ -72,14 +75,16 @@ def claim_run(config: RunConfig, folder: Path) -> None:
 
 def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
     """Sample the initial policy and write the problems with their semantic entropies to ``out`` (SCORES)."""
-    section = config.score
+    config = fitted(config, "score")
+    section, prompts = config.score, [config.prompting.render(p) for p in problems]
     check_engine(config.engine, config.model, chat=config.prompting.chat)
+    check_prompts(config, "score", prompts)
     parts = out.with_name(f"{out.name}.parts")
     with progress("score", len(problems)) as advance:
         sampled = collect(
             lazy_engine(config.engine, config.model),
             problems,
-            [config.prompting.render(p) for p in problems],
+            prompts,
             section.samples,
             section.sampling,
             config.seed,
@@ -124,6 +129,8 @@ def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1,
     rows = read_table(curriculum, ("id", "prompt", "answer", "stage"))
     if not rows:
         raise UserError(f"{curriculum}: no problems in it")
+    config = fitted(config, "train")
+    check_prompts(config, "train", [config.prompting.render(problem_of(row)) for row in rows])
     already = (folder / "final").is_dir()
     if (processes > 1 or layout is not None) and not already:
         from sent_rl.trainers.trl.launch import launch
@@ -146,9 +153,13 @@ def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequ
 
 def evaluate_sets(config: RunConfig, models: Mapping[str, str | None], sets: Sequence[QuestionSet]) -> None:
     """The same for several sets of problems, each in a folder of its own; every model is loaded once."""
+    sampled = [path or config.model.path for path in models.values()]
+    config = fitted(config, "evaluate", models=sampled)
     section = config.evaluate
     for path in models.values():  # before anything is written
         check_engine(config.engine, config.model, path, chat=config.prompting.chat)
+    for questions in sets:
+        check_prompts(config, "evaluate", questions.prompts, sampled)
     paths = {name: path if path is None or not Path(path).exists() else str(Path(path).resolve()) for name, path in models.items()}
     settings = {key: dump_config(config)[key] for key in ("seed", "model", "prompting", "answers", "evaluate")}
     for questions in sets:
@@ -224,6 +235,7 @@ def export_verl(config: RunConfig, folder: Path, *, curriculum: Path | None = No
     """The recipe as a verl job in ``folder``; ``options`` as of :func:`sent_rl.trainers.verl.export.export`."""
     from sent_rl.trainers.verl.export import export
 
+    config = fitted(config, "train")
     rows = None if curriculum is None else read_table(curriculum, ("id", "prompt", "answer", "stage"))
     train = config.problems.train.load() if rows is None else []
     options["gpus"] = options.get("gpus") or config.hardware.gpus
@@ -278,6 +290,10 @@ def check(config: RunConfig, folder: Path, train_problems: Sequence[Problem], te
     if config.engine.kind == "openai":
         raise UserError("engine.kind: a server does not have the trained model; use transformers or vllm here, or go step by step")
     check_engine(config.engine, config.model, chat=config.prompting.chat)
+    to_train, to_test = ([config.prompting.render(p) for p in each] for each in (train_problems, test_problems))
+    check_prompts(config, "score", to_train)
+    check_prompts(config, "train", to_train)
+    check_prompts(config, "evaluate", to_test)
     if not (folder / "training" / "final").is_dir():
         from sent_rl.trainers.trl.run import training_arguments
         from sent_rl.trainers.trl.stages import StagePlan

@@ -99,6 +99,11 @@ class Train(_Section):
         None, description="train an adapter: what peft.LoraConfig takes, e.g. {r: 16, lora_alpha: 32}; merged into final/ at the end"
     )
     gradient_checkpointing: bool = Field(False, description="compute activations anew in the backward pass, to save memory")
+    offload: bool = Field(
+        False,
+        description="keep weights, gradients, optimizer state and reference in main memory, and a layer on the GPU while it is"
+        " used; with --layout fsdp2 or zero3",
+    )
     save_steps: int = Field(50, ge=1, description="optimizer steps between checkpoints")
     report_to: list[str] = Field(["tensorboard"], description="TRL's loggers: tensorboard, wandb, trackio, ...; [] for none")
     trl: dict[str, Any] = Field(default_factory=dict, description="anything else that TRL's GRPOConfig takes, by its name there")
