@@ -290,7 +290,8 @@ def test_mistakes_on_the_command_line(sent: Sent, tmp_path: Path) -> None:
 def test_what_a_user_calls_things_is_not_interpreted(sent: Sent, tmp_path: Path) -> None:
     """Neither YAML nor markup: names of files and options are taken as they are."""
     data = tmp_path / "[v2] data #1: a.jsonl"
-    data.write_text("".join(json.dumps({"prompt": f"1+{i} [/INST] \u2028", "answer": "2"}, ensure_ascii=False) + "\n" for i in range(3)))
+    rows = [{"id": f"{i} [/INST] \u2028", "prompt": f"1+{i}", "answer": "2"} for i in range(3)]
+    data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     assert sent("score", data.name, "--out", "[s].parquet", "--samples", "2", "--set", "score.sampling.max_tokens=4")[0] == 0
     assert len(read_table(tmp_path / "[s].parquet")) == 3
     shutil.copytree(EMBEDDED, "2024-05-01")

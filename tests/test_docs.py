@@ -39,8 +39,22 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_imports_run_one_way() -> None:
     """The core imports neither TRL nor verl, and no room imports one further down the way of the data."""
-    rooms = ["errors", "files", "tokens", "problems", "models", "rollouts", "answers", "curriculum", "methods", "objective"]
-    rooms += ["evaluation", "config", "context", "pricing", "trainers", "console", "report", "doctor", "pipeline", "study", "cli", "train"]
+    rooms = ["errors", "files", "tokens", "problems", "models", "spelling", "rollouts", "answers", "curriculum", "methods", "objective"]
+    rooms += [
+        "evaluation",
+        "config",
+        "context",
+        "pricing",
+        "trainers",
+        "console",
+        "provenance",
+        "report",
+        "doctor",
+        "pipeline",
+        "study",
+        "cli",
+        "train",
+    ]
     package = ROOT / "src" / "sent_rl"
     for path in package.rglob("*.py"):
         room = path.relative_to(package).parts[0].removesuffix(".py")

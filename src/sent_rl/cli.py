@@ -208,7 +208,7 @@ def evaluate(
         return
     if responses is not None or data is not None or paper is not None:
         raise UserError("evaluate: --responses, --data and --paper go with --benchmarks, e.g. --benchmarks paper")
-    pipeline.evaluate(config, named, config.problems.test.load(), out)
+    pipeline.evaluate_models(config, named, out)
     found = json.loads((out / "results.json").read_text(encoding="utf-8"))
     console.print("\n".join([results_heading(found), *results_lines(found)]))
 

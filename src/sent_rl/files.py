@@ -90,17 +90,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, facts: Mapping[str, Any] | None = None) -> None:
-    """Rows as a parquet file, a few thousand in memory at a time; ``facts`` about them go into its metadata as JSON."""
-    schema = schema.with_metadata({_FACTS: json.dumps(facts or {})})
+    """Rows as a parquet file, a few thousand in memory at a time.
+
+    ``facts`` about them go into its metadata as JSON, after the last row: what yields the rows may
+    fill them on the way.
+    """
     rest = iter(rows)
     with atomic(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         while chunk := list(islice(rest, _ROWS_AT_ONCE)):
             writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+        writer.add_key_value_metadata({_FACTS: json.dumps(facts or {})})
 
 
 def read_facts(path: Path) -> dict[str, Any]:
     """What ``write_table`` was told about a table; empty for a file of somebody else."""
-    facts: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {}).get(_FACTS, b"{}"))
+    facts: dict[str, Any] = json.loads((pq.read_metadata(path).metadata or {}).get(_FACTS, b"{}"))
     return facts
 
 

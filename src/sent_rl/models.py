@@ -127,6 +127,13 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: str | list[dict[str, str]
     return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"])
 
 
+def render(tokenizer: PreTrainedTokenizerBase, prompt: str | list[dict[str, str]]) -> str:
+    """The text that :func:`encode` encodes."""
+    if isinstance(prompt, str):
+        return prompt
+    return str(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))
+
+
 def stop_ids(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """The ids of ``config.stop``, of which :func:`load_tokenizer` has seen that each is one token."""
     return {tokenizer(text, add_special_tokens=False).input_ids[0] for text in config.stop}

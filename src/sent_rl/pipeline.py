@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from sent_rl.config import RunConfig, dump_config, renewed
 from sent_rl.console import console, progress, step_line
 from sent_rl.context import check_prompts, fitted
-from sent_rl.curriculum import CURRICULUM, SCORES, equal_sizes, score_rows, stage_facts, stage_rows
+from sent_rl.curriculum import CURRICULUM, SCORES, ScoreCounts, equal_sizes, score_rows, stage_facts, stage_rows
 from sent_rl.errors import UserError
 from sent_rl.evaluation.benchmarks import PAPER_BENCHMARKS, benchmark, load_benchmark
 from sent_rl.evaluation.overlap import cleaned
@@ -22,9 +23,12 @@ from sent_rl.evaluation.paper import paper_arm
 from sent_rl.evaluation.walk import QuestionSet, Sampler, claim_set, draw, judge, judge_drawn
 from sent_rl.files import claim, read_table, write_json, write_table
 from sent_rl.problems import Problem, problem_of, write_problems
+from sent_rl.problems.sources import File
 from sent_rl.problems.writing import RowSchema
+from sent_rl.provenance import BENCHMARK_KEYS, FORM_KEYS, as_in_table, as_trained, settings_of, table_settings
 from sent_rl.report import summary, write_benchmarks, write_report
-from sent_rl.rollouts import Response, check_engine, collect, engine_identity, lazy_engine, read_recorded, responses_to
+from sent_rl.rollouts import Prompt, Response, check_engine, collect, engine_identity, lazy_engine, read_recorded, responses_to
+from sent_rl.spelling import check_spelling
 
 BASE, TRAINED = "base", "trained"
 _VERSIONED = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
@@ -76,10 +80,12 @@ def claim_run(config: RunConfig, folder: Path) -> None:
 def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
     """Sample the initial policy and write the problems with their semantic entropies to ``out`` (SCORES)."""
     config = fitted(config, "score")
-    section, prompts = config.score, [config.prompting.render(p) for p in problems]
-    check_engine(config.engine, config.model, chat=config.prompting.chat)
+    section = config.score
+    prompts = [config.prompting.render(p) for p in problems]
+    check_engine(config.engine, config.model, prompts)
     check_prompts(config, "score", prompts)
     parts = out.with_name(f"{out.name}.parts")
+    read = _reader(config, config.answers.read_for_scores, prompts)
     with progress("score", len(problems)) as advance:
         sampled = collect(
             lazy_engine(config.engine, config.model),
@@ -93,19 +99,32 @@ def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
             logprobs=section.weights == "likelihood",
             advance=advance,
         )
-        totals = Counter[str]()
-        rows = _counted(score_rows(sampled, config.answers.read, section.weights, section.unparsed), totals)
-        write_table(out, rows, SCORES, {"score": dump_config(config)["score"], "model": config.model.path, "seed": config.seed})
+        counts, facts = ScoreCounts(), {"settings": settings_of(config)}
+        rows = score_rows(sampled, read, section.weights, section.unparsed)
+        write_table(out, _counted(rows, counts, facts), SCORES, facts)
     shutil.rmtree(parts, ignore_errors=True)
-    entropy, rate = (totals[key] / len(problems) for key in ("semantic_entropy", "pass_rate"))
-    console.print(f"scored {len(problems)} problems: mean semantic entropy {entropy:.3f} nats, pass rate {rate:.3f}")
+    for line in counts.lines(section.sampling.max_tokens):
+        console.print(line)
+    for warning in counts.warnings(section.sampling.max_tokens, config.answers.of_scores):
+        console.print(f"warning: {warning}")
 
 
-def _counted(rows: Iterator[dict[str, Any]], totals: Counter[str]) -> Iterator[dict[str, Any]]:
-    """The rows as they come, with their sums on the side: a large table is never in memory as a whole."""
+def _reader(
+    config: RunConfig, read: Callable[..., str | None], prompts: Sequence[Prompt], path: str | None = None
+) -> Callable[[str], str | None]:
+    """``read`` for responses to these prompts. What a server's chat template does is not known."""
+    on_server = config.engine.kind == "openai" and config.prompting.chat
+    if config.answers.opened is None and (on_server or not prompts):
+        return read
+    return partial(read, opened=config.opens_thought(prompts[0], path))
+
+
+def _counted(rows: Iterator[dict[str, Any]], counts: ScoreCounts, facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows as they come, counted on the side: a large table is never in memory as a whole."""
     for row in rows:
-        totals.update({key: row[key] for key in ("semantic_entropy", "pass_rate")})
+        counts.add(row)
         yield row
+    facts["responses"] = counts.facts()
 
 
 def stage(config: RunConfig, scores: Path, out: Path) -> None:
@@ -114,14 +133,21 @@ def stage(config: RunConfig, scores: Path, out: Path) -> None:
     scored = read_table(scores, SCORES.names)
     if not scored:
         raise UserError(f"{scores}: no problems in it")
+    config, settings = as_in_table(config, scores), table_settings(scores)
     rows, cut = stage_rows(scored, section.stages, section.order, section.thresholds, config.seed)
-    facts = stage_facts(rows, cut)
-    write_table(out, rows, CURRICULUM, {"stage": dump_config(config)["stage"], "seed": config.seed, **facts})
+    facts, counts = stage_facts(rows, cut), ScoreCounts()
+    for row in rows:
+        counts.add(row)
+    how = {"settings": settings, "stage": dump_config(config)["stage"], "seed": config.seed}
+    write_table(out, rows, CURRICULUM, {**how, **facts, "responses": counts.facts()})
     sizes = ", ".join(
         f"{size} (entropy {entropy:.2f}, pass rate {rate:.2f})"
         for size, entropy, rate in zip(facts["sizes"], facts["semantic_entropy"], facts["pass_rate"], strict=True)
     )
     console.print(f"staged: {sizes}; tied {cut.tie_rate:.0%}, {cut.tied_cuts} of {len(cut.sizes) - 1} cuts through a tie")
+    max_tokens = settings.get("score", {}).get("sampling", {}).get("max_tokens")
+    for warning in counts.warnings(max_tokens, config.answers.of_scores):
+        console.print(f"warning: {scores}: {warning}")
 
 
 def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1, layout: str | None = None) -> Path:
@@ -129,9 +155,12 @@ def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1,
     rows = read_table(curriculum, ("id", "prompt", "answer", "stage"))
     if not rows:
         raise UserError(f"{curriculum}: no problems in it")
+    config = as_in_table(config, curriculum)
     config = fitted(config, "train")
     check_prompts(config, "train", [config.prompting.render(problem_of(row)) for row in rows])
     already = (folder / "final").is_dir()
+    if not already:
+        check_spelling(config.model, [config.prompting.render(problem_of(row)) for row in rows])
     if (processes > 1 or layout is not None) and not already:
         from sent_rl.trainers.trl.launch import launch
 
@@ -151,13 +180,22 @@ def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequ
     evaluate_sets(config, models, [QuestionSet("", problems, [config.prompting.render(p) for p in problems], folder)])
 
 
+def evaluate_models(config: RunConfig, models: Mapping[str, str], folder: Path) -> None:
+    """Models on the test problems, asked as in the table that these come from and as in training."""
+    test = config.problems.test
+    problems = test.load()
+    if isinstance(test, File) and test.path.endswith(".parquet"):
+        config = as_in_table(config, Path(test.path), FORM_KEYS)
+    evaluate(as_trained(config, models.values()), models, problems, folder)
+
+
 def evaluate_sets(config: RunConfig, models: Mapping[str, str | None], sets: Sequence[QuestionSet]) -> None:
     """The same for several sets of problems, each in a folder of its own; every model is loaded once."""
     sampled = [path or config.model.path for path in models.values()]
     config = fitted(config, "evaluate", models=sampled)
     section = config.evaluate
     for path in models.values():  # before anything is written
-        check_engine(config.engine, config.model, path, chat=config.prompting.chat)
+        check_engine(config.engine, config.model, [p for questions in sets for p in questions.prompts], path)
     for questions in sets:
         check_prompts(config, "evaluate", questions.prompts, sampled)
     paths = {name: path if path is None or not Path(path).exists() else str(Path(path).resolve()) for name, path in models.items()}
@@ -171,7 +209,8 @@ def evaluate_sets(config: RunConfig, models: Mapping[str, str | None], sets: Seq
     draw(samplers, sets, progress)
     for questions in sets:
         if not questions.is_done:
-            judge_drawn(samplers, questions, config.answers.read, section.k)
+            readers = {n: _reader(config, config.answers.read, questions.prompts, p) for n, p in paths.items()}
+            judge_drawn(samplers, questions, readers, section.k)
 
 
 def evaluate_benchmarks(
@@ -192,6 +231,7 @@ def evaluate_benchmarks(
         paper: arms of the paper's tables to show beside.
     """
     names = _spelled_out(names)
+    config = as_trained(config, filter(None, models.values()), BENCHMARK_KEYS)
     for arm in paper:
         paper_arm(arm)  # before anything is sampled
     sets = _benchmark_sets(config, names, data, folder)
@@ -235,8 +275,11 @@ def export_verl(config: RunConfig, folder: Path, *, curriculum: Path | None = No
     """The recipe as a verl job in ``folder``; ``options`` as of :func:`sent_rl.trainers.verl.export.export`."""
     from sent_rl.trainers.verl.export import export
 
+    rows = None
+    if curriculum is not None:
+        rows = read_table(curriculum, ("id", "prompt", "answer", "stage"))
+        config = as_in_table(config, curriculum)
     config = fitted(config, "train")
-    rows = None if curriculum is None else read_table(curriculum, ("id", "prompt", "answer", "stage"))
     train = config.problems.train.load() if rows is None else []
     options["gpus"] = options.get("gpus") or config.hardware.gpus
     export(config, folder, curriculum=rows, train=train, test=config.problems.test.load(), **options)
@@ -267,7 +310,8 @@ def _judge_recorded(config: RunConfig, path: Path, sets: Sequence[QuestionSet]) 
     for questions in sets:
         claim_set(questions, {**settings, "responses": digest}, renewed)
         if not questions.is_done:
-            judge(responses(questions), questions, config.answers.read, config.evaluate.k)
+            reader = partial(config.answers.read, opened=config.answers.opened or False)
+            judge(responses(questions), questions, dict.fromkeys(recorded, reader), config.evaluate.k)
 
 
 def _benchmark_sets(config: RunConfig, names: Sequence[str], data: Path | None, folder: Path) -> list[QuestionSet]:
@@ -289,8 +333,8 @@ def check(config: RunConfig, folder: Path, train_problems: Sequence[Problem], te
     """
     if config.engine.kind == "openai":
         raise UserError("engine.kind: a server does not have the trained model; use transformers or vllm here, or go step by step")
-    check_engine(config.engine, config.model, chat=config.prompting.chat)
     to_train, to_test = ([config.prompting.render(p) for p in each] for each in (train_problems, test_problems))
+    check_engine(config.engine, config.model, [*to_train, *to_test])
     check_prompts(config, "score", to_train)
     check_prompts(config, "train", to_train)
     check_prompts(config, "evaluate", to_test)

@@ -1,6 +1,25 @@
 """Text -> final answer -> canonical form -> are these two the same?"""
 
 from sent_rl.answers.equivalence import Verdict, canonical, cluster, equivalent, verdict
-from sent_rl.answers.extract import DEFAULT_STRATEGIES, STRATEGIES, extract
+from sent_rl.answers.extract import (
+    DEFAULT_STRATEGIES,
+    LAST_RESORTS,
+    STATED_STRATEGIES,
+    STRATEGIES,
+    ends_in_thought,
+    extract,
+)
 
-__all__ = ["DEFAULT_STRATEGIES", "STRATEGIES", "Verdict", "canonical", "cluster", "equivalent", "extract", "verdict"]
+__all__ = [
+    "DEFAULT_STRATEGIES",
+    "LAST_RESORTS",
+    "STATED_STRATEGIES",
+    "STRATEGIES",
+    "Verdict",
+    "canonical",
+    "cluster",
+    "ends_in_thought",
+    "equivalent",
+    "extract",
+    "verdict",
+]

@@ -5,38 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from sent_rl.answers.boxes import last_boxed
+from sent_rl.answers.formulas import last_formula
 from sent_rl.errors import UserError, nearest
 
-_NUMBER = re.compile(r"-?(?:\d+(?:,\d{3})*(?!\d)(?:\.\d+)?|\.\d+)(?:/\d+)?")
-_BRACES = re.compile(r"\\f?boxed\s*\{|\\.|[{}]", re.DOTALL)
-_FORMULAS = re.compile(r"\$[^$]+\$(?:(?:\s*,|\s*;|\s+and|\s+or|,\s+and)\s*\$[^$]+\$)*")
-_END_OF_ANSWER = re.compile(r"\.(?:\s|$)|;|,\s+(?=[A-Za-z]{2})|\s+(?:so|because|since|where|which|hence|thus)\b")
-_BETWEEN_BOXES = re.compile(r"[\s$,]*+(?:(?:and|or)|\\text\{\s*(?:and|or)\s*\})?[\s$,]*+")
+_NUMBER = re.compile(r"-?(?:\d+(?:,\d{3})*(?!\d)(?:\.\d+)?|\.\d+)(?:/\d+)?\s?%?")
+_FORMULA = r"(?:\$[^$]+\$|\\\((?:[^\\]|\\[^)])+\\\))"
+_FORMULAS = re.compile(rf"{_FORMULA}(?:(?:\s*,|\s*;|\s+and|\s+or|,\s+and|,\s+or)\s*{_FORMULA})*")
+_END_OF_ANSWER = re.compile(
+    r"\.(?:\s|$)|;(?!\s*(?:or|and)\b)|,\s+(?!(?:or|and)\b)(?=[A-Za-z]{2})"
+    r"|\s+(?:so|because|since|where|which|hence|thus)\b"
+)
 _DISPLAY = re.compile(r"\\\[.*?\\\]|\$\$.*?\$\$", re.DOTALL)
-_ANNOUNCED = re.compile(r"(?:(?:so|thus|therefore|hence),?\s+)?(?:(?:the\s+)?(?:final\s+)?answer(?:\s+is)?\s*:?\s*)+", re.IGNORECASE)
+_ANNOUNCED = re.compile(
+    r"(?:(?:so|thus|therefore|hence),?\s+)?(?:(?:the\s+)?(?:final\s+)?answer(?:\s+is)?\s*:?\s*)+",
+    re.IGNORECASE,
+)
+_SUBJECT = re.compile(r"(?:the|it|this|that|there|our)\b[^.\n]*?\b(?:is|are|equals)\s*:?\s+", re.IGNORECASE)
 _THOUGHT = ("<think>", "</think>")
-
-
-def _last_boxed(text: str) -> str | None:
-    r"""The content of the last ``\boxed{...}`` whose braces are balanced, and of those that a comma or "and" joins to it. One pass."""
-    open_braces: list[re.Match[str]] = []
-    boxes: list[tuple[int, int, int]] = []
-    for mark in _BRACES.finditer(text):
-        if mark[0][-1] == "{" and mark[0] != "\\{":
-            open_braces.append(mark)
-        elif mark[0] == "}" and open_braces:
-            opened = open_braces.pop()
-            if len(opened[0]) > 1:
-                boxes.append((opened.end(), mark.start(), opened.start()))
-    if not boxes:
-        return None
-    boxes.sort()
-    found = [text[boxes[-1][0] : boxes[-1][1]]]
-    for (begin, end, _), (_, _, after) in zip(reversed(boxes[:-1]), reversed(boxes[1:]), strict=True):
-        if not _BETWEEN_BOXES.fullmatch(text, end + 1, after):
-            break
-        found.append(text[begin:end])
-    return ", ".join(reversed(found))
+_END_OF_RESPONSE = re.compile(
+    r"(?<=\S)\s*(?:<\|(?:im_end|im_start|end|endoftext|end_of_text|eot_id|eom_id|start_header_id)\|>"
+    r"|</s>|<eos>|<end_of_turn>|<\uff5cend\u2581of\u2581sentence\uff5c>)"
+)
 
 
 def _last_match(pattern: str) -> Callable[[str], str | None]:
@@ -57,7 +47,7 @@ def _final_answer(text: str) -> str | None:
 
 def _first_statement(found: str) -> str:
     """Without "the final answer is" before it, up to the end of the sentence."""
-    found = _ANNOUNCED.sub("", found)
+    found = _SUBJECT.sub("", _ANNOUNCED.sub("", found), count=1)
     display = _DISPLAY.match(found)
     if display:
         return display[0]
@@ -67,15 +57,19 @@ def _first_statement(found: str) -> str:
 
 _ANSWER_IS = _last_match(r"answer\s+is\s*:?+\s*+(\\\[(?:.|\n)*?\\\]|\$\$(?:.|\n)*?\$\$|[^\s][^\n]*)")
 _ANSWER_LINE = _last_match(r"^[ \t]*(?:\*\*)?(?:final )?answer(?:\*\*)?[ \t]*:(?:\*\*)?[ \t]*(\S[^\n]*)")
+_ANSWER_TAG = _last_match(r"<answer>((?:(?!<answer>)(?:.|\n))*?)</answer>")
 _HASH = _last_match(r"####[ \t]*(\S[^\n]*)")
 
 
 def _stated(find: Callable[[str], str | None]) -> Callable[[str], str | None]:
-    """What a line holds; where it announces the answer again, only what is announced."""
+    """What a line holds; where it is a sentence that announces the answer, only what is announced."""
 
     def stated(text: str) -> str | None:
         found = find(text)
-        return _first_statement(found) if found is not None and _ANNOUNCED.match(found) else found
+        if found is None:
+            return None
+        found = found.strip()
+        return _first_statement(found) if _ANNOUNCED.match(found) or _SUBJECT.match(found) else found
 
     return stated
 
@@ -86,42 +80,65 @@ def _last_number(text: str) -> str | None:
 
 
 STRATEGIES: dict[str, Callable[[str], str | None]] = {
-    "boxed": _last_boxed,
+    "boxed": last_boxed,
     "hash": _stated(_HASH),
+    "answer_tag": _stated(_ANSWER_TAG),
     "answer_line": _stated(_ANSWER_LINE),
     "final_answer": _final_answer,
-    "first_line": lambda text: text.strip().split("\n")[0],
+    "first_line": lambda text: text.strip().split("\n")[0] or None,
+    "last_formula": last_formula,
     "last_number": _last_number,
 }
-"""By name: ``boxed``, ``hash`` (``#### 5``), ``answer_line`` (``Answer: 5``), ``final_answer`` ("the final answer is 5"), ``first_line``,
-and ``last_number`` as a last resort."""
-DEFAULT_STRATEGIES = ("boxed", "hash", "answer_line", "final_answer", "last_number")
+r"""By name: ``boxed``, ``hash`` (``#### 5``), ``answer_tag`` (``<answer>5</answer>``), ``answer_line``
+(``Answer: 5``), ``final_answer`` ("the final answer is 5"), ``first_line``, and as last resorts
+``last_formula`` (``so $x = \frac{3}{4}$``) and ``last_number``.
+
+None says that a strategy has nothing to read; the empty text that it found no single answer."""
+LAST_RESORTS = ("last_formula", "last_number")
+"""Strategies that find an answer in almost any text, also in one that was cut before its answer."""
+DEFAULT_STRATEGIES = ("boxed", "hash", "answer_tag", "answer_line", "final_answer", *LAST_RESORTS)
+"""What the evaluation reads."""
+STATED_STRATEGIES = tuple(name for name in DEFAULT_STRATEGIES if name not in LAST_RESORTS)
+"""What the training reward and the scores read: answers that the response states as its answer."""
 
 
-def after_thinking(text: str) -> str:
-    """What a reasoning model says once it has thought: behind the last ``</think>``; nothing where a ``<think>`` was never closed."""
-    begin, end = _THOUGHT
-    after = text.rpartition(end)[2]
-    return "" if begin in after else after
+def ends_in_thought(prompt: str) -> bool:
+    """Whether a rendered prompt ends in an open ``<think>``, as DeepSeek-R1-Distill's template does."""
+    return prompt.rstrip().endswith(_THOUGHT[0])
 
 
-def extract(text: str, strategies: Sequence[str] = DEFAULT_STRATEGIES, *, thoughts: bool = False) -> str | None:
-    """The final answer that a response states, or None.
-
-    The first of ``strategies`` that finds something non-empty wins; ``STRATEGIES`` names them.
+def after_thinking(text: str, opened: bool = False) -> str:
+    """What a reasoning model says once it has thought: behind the last ``</think>``; nothing where a thought was never closed.
 
     Args:
-        thoughts: look into ``<think>...</think>`` too, closed or not. By default only what stands behind it counts, and of a response
-            whose thought was cut off nothing.
+        opened: the prompt ends in ``<think>``, so that the response begins inside a thought.
+    """
+    begin, end = _THOUGHT
+    _, closed, after = text.rpartition(end)
+    return "" if begin in after or (opened and not closed) else after
+
+
+def extract(text: str, strategies: Sequence[str] = DEFAULT_STRATEGIES, *, thoughts: bool = False, opened: bool = False) -> str | None:
+    """The final answer that a response states, or None.
+
+    The first of ``strategies`` that finds something decides; ``STRATEGIES`` names them. Nothing
+    behind a token that ends a response, such as ``<|im_end|>``, is part of it.
+
+    Args:
+        thoughts: look into ``<think>...</think>`` too, closed or not. By default only what stands
+            behind it counts, and of a response whose thought was cut off nothing.
+        opened: the prompt ends in ``<think>`` (:func:`ends_in_thought`): until the response closes
+            it, everything in it is a thought.
 
     Raises:
         UserError: an unknown strategy.
     """
-    said = text if thoughts else after_thinking(text)
+    ended = _END_OF_RESPONSE.split(text, maxsplit=1)[0]
+    said = ended if thoughts else after_thinking(ended, opened)
     for name in strategies:
         if name not in STRATEGIES:
             raise UserError(f"answers: unknown strategy {name!r}; {nearest(name, STRATEGIES)}")
         found = STRATEGIES[name](said)
-        if found is not None and found.strip():
-            return found.strip()
+        if found is not None:
+            return found.strip() or None
     return None

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, field_validator, model_validator
 
-from sent_rl.answers import DEFAULT_STRATEGIES, STRATEGIES, extract
+from sent_rl.answers import (
+    DEFAULT_STRATEGIES,
+    LAST_RESORTS,
+    STRATEGIES,
+    ends_in_thought,
+    extract,
+)
 from sent_rl.curriculum.entropy import Unparsed
 from sent_rl.curriculum.stages import Order
 from sent_rl.errors import nearest
 from sent_rl.methods import Method, get, resolve
-from sent_rl.models import ModelConfig
+from sent_rl.models import ModelConfig, load_tokenizer, render
 from sent_rl.problems import Prompting, Source, parse_source
 from sent_rl.problems.sources import Arithmetic
 from sent_rl.rollouts import EngineConfig, Sampling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 DEFAULT_METHOD = "sent"
 
@@ -39,13 +48,31 @@ class Problems(_Section):
 
 
 class Answers(_Section):
-    """How a final answer is found in a response; the same for semantic entropy, reward and evaluation."""
+    """How a final answer is found in a response: for the evaluation, the reward and the scores."""
 
-    extract: list[str] = Field(list(DEFAULT_STRATEGIES), description=f"strategies in order, of {', '.join(STRATEGIES)}")
-    reward: list[str] | None = Field(None, description="strategies for the training reward, where it is to ask for another format")
+    extract: list[str] = Field(
+        list(DEFAULT_STRATEGIES),
+        min_length=1,
+        description=f"strategies of the evaluation in order, of {', '.join(STRATEGIES)}",
+    )
+    reward: list[str] | None = Field(
+        None,
+        min_length=1,
+        description=f"strategies of the training reward; null: extract without {', '.join(LAST_RESORTS)}",
+    )
+    score: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="strategies of the scores and of online curricula; null: as the reward",
+    )
     thoughts: bool = Field(False, description="look inside <think>...</think> too; of an unclosed thought nothing counts otherwise")
+    opened: bool | None = Field(
+        None,
+        description="whether prompts end in an open <think>; null: as the rendered prompt says "
+        "(false where it is not known: chat on a server, recorded responses)",
+    )
 
-    @field_validator("extract", "reward")
+    @field_validator("extract", "reward", "score")
     @classmethod
     def _known(cls, strategies: list[str] | None) -> list[str] | None:
         for name in strategies or []:
@@ -53,13 +80,42 @@ class Answers(_Section):
                 raise ValueError(f"unknown strategy {name!r}; {nearest(name, STRATEGIES)}")
         return strategies
 
-    def read(self, response: str) -> str | None:
-        """The final answer of a response."""
-        return extract(response, self.extract, thoughts=self.thoughts)
+    @model_validator(mode="after")
+    def _rewards_something(self) -> Answers:
+        if not self.of_reward:
+            raise ValueError(
+                f"answers.extract: {', '.join(self.extract)} finds an answer in almost any text, also in one that"
+                " was cut short; name what the training reward reads, e.g. answers.reward=[boxed]"
+            )
+        return self
 
-    def read_for_reward(self, response: str) -> str | None:
+    @property
+    def of_reward(self) -> list[str]:
+        """Strategies of the training reward: by default none that pays a response cut before its answer."""
+        if self.reward is not None:
+            return self.reward
+        return [name for name in self.extract if name not in LAST_RESORTS]
+
+    @property
+    def of_scores(self) -> list[str]:
+        """Strategies of semantic entropy and pass rate."""
+        return self.of_reward if self.score is None else self.score
+
+    def read(self, response: str, opened: bool = False) -> str | None:
+        """The final answer of a response, as the evaluation reads it.
+
+        Args:
+            opened: the prompt ends in an open ``<think>``; see :meth:`RunConfig.opens_thought`.
+        """
+        return extract(response, self.extract, thoughts=self.thoughts, opened=opened)
+
+    def read_for_reward(self, response: str, opened: bool = False) -> str | None:
         """The final answer as the training reward wants it."""
-        return extract(response, self.extract if self.reward is None else self.reward, thoughts=self.thoughts)
+        return extract(response, self.of_reward, thoughts=self.thoughts, opened=opened)
+
+    def read_for_scores(self, response: str, opened: bool = False) -> str | None:
+        """The final answer as semantic entropy and pass rate count it."""
+        return extract(response, self.of_scores, thoughts=self.thoughts, opened=opened)
 
 
 class Score(_Section):
@@ -67,7 +123,10 @@ class Score(_Section):
 
     samples: int = Field(8, ge=2, description="responses a problem")
     weights: Literal["counts", "likelihood"] = Field("counts", description="what a response weighs: 1, or its length-normalised likelihood")
-    unparsed: Unparsed = Field("shared", description="answers that cannot be read: one cluster (shared) or one each (separate)")
+    unparsed: Unparsed = Field(
+        "separate",
+        description="responses without an answer: one cluster each (separate) or one in all (shared); docs/curriculum.md",
+    )
     sampling: Sampling = Sampling()
 
 
@@ -167,3 +226,27 @@ class RunConfig(_Section):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     hardware: Hardware = Hardware()
+
+    def opens_thought(
+        self,
+        prompt: str | list[dict[str, str]],
+        path: str | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> bool:
+        """Whether responses to ``prompt`` begin inside a thought that the prompt has opened.
+
+        ``answers.opened`` decides where it is set; else the end of the rendered prompt.
+
+        Args:
+            prompt: text, or chat messages.
+            path: of the model whose chat template renders it, where it is not the configured one.
+            tokenizer: of that model, where it is loaded already.
+
+        Raises:
+            UserError: as :func:`sent_rl.models.load_tokenizer`.
+        """
+        if self.answers.opened is not None:
+            return self.answers.opened
+        if isinstance(prompt, str):
+            return ends_in_thought(prompt)
+        return ends_in_thought(render(tokenizer or load_tokenizer(self.model, path), prompt))

@@ -1,6 +1,7 @@
 """From answers to an order: semantic entropy, stages, and the sampler that walks them."""
 
-from sent_rl.curriculum.entropy import SemanticEntropy, semantic_entropy
+from sent_rl.curriculum.counts import ScoreCounts
+from sent_rl.curriculum.entropy import SemanticEntropy, semantic_entropy, whole_answer
 from sent_rl.curriculum.online import OnlineStages
 from sent_rl.curriculum.sampler import StageSampler
 from sent_rl.curriculum.scoring import CURRICULUM, SCORES, score_rows, stage_facts, stage_rows
@@ -10,6 +11,7 @@ __all__ = [
     "CURRICULUM",
     "SCORES",
     "OnlineStages",
+    "ScoreCounts",
     "SemanticEntropy",
     "StageSampler",
     "Stages",
@@ -19,4 +21,5 @@ __all__ = [
     "semantic_entropy",
     "stage_facts",
     "stage_rows",
+    "whole_answer",
 ]

@@ -12,9 +12,19 @@ from sent_rl.answers import cluster
 Unparsed = Literal["shared", "separate"]
 
 
+def whole_answer(answer: str | None, text: str, finished: bool) -> str | None:
+    """An answer that was read in a response; None where the response was cut off inside it.
+
+    What a response states before it is cut off is its answer. But where ``#### 12`` is the end of
+    the text, ``#### 128`` may have been meant.
+    """
+    cut_inside = answer is not None and not finished and text.rstrip().endswith(answer)
+    return None if cut_inside else answer
+
+
 @dataclass(frozen=True)
 class SemanticEntropy:
-    """``value`` in nats; ``clusters``: the cluster of each answer; ``unparsed``: how many answers could not be read."""
+    """``value`` in nats; ``clusters``: the cluster of each answer; ``unparsed``: how many are None."""
 
     value: float
     clusters: list[int]
@@ -22,7 +32,9 @@ class SemanticEntropy:
 
 
 def semantic_entropy(
-    answers: Sequence[str | None], weights: Sequence[float] | None = None, unparsed: Unparsed = "shared"
+    answers: Sequence[str | None],
+    weights: Sequence[float] | None = None,
+    unparsed: Unparsed = "separate",
 ) -> SemanticEntropy:
     """Entropy of the clusters that M sampled answers to one question fall into.
 
@@ -33,7 +45,9 @@ def semantic_entropy(
     Args:
         answers: (M,) extracted answers, None where a response has none.
         weights: (M,) non-negative weights, not all zero.
-        unparsed: whether answers that are None form one cluster (``shared``) or one each (``separate``).
+        unparsed: what answers that are None count as. ``separate``: an answer of its own each, which
+            is the largest value that the missing answers could give. ``shared``: one common answer;
+            a question without any answer then has entropy 0 and counts as easy.
 
     Raises:
         ValueError: no answers, or weights that don't fit.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from sent_rl.answers import equivalent
-from sent_rl.curriculum.entropy import Unparsed, semantic_entropy
+from sent_rl.curriculum.entropy import Unparsed, semantic_entropy, whole_answer
 from sent_rl.curriculum.stages import Order, Stages, make_stages
 from sent_rl.problems import PROBLEMS, Problem, problem_row
 from sent_rl.rollouts import Response
@@ -27,7 +27,10 @@ SCORES = pa.schema(
         pa.field("answers", pa.list_(pa.string())),
     ]
 )
-"""One row a problem. ``semantic_entropy`` in nats; ``clusters``, ``unparsed`` and ``truncated`` count of ``samples``."""
+"""One row a problem. ``semantic_entropy`` in nats. ``clusters``, ``unparsed`` and ``truncated`` count of
+``samples``: ``truncated`` were cut off at the token limit; ``unparsed`` ended by themselves, but no
+answer was found in them. ``answers``: null where a response gave none; a response that was cut off
+may have stated one before."""
 
 CURRICULUM = pa.schema([*SCORES, pa.field("stage", pa.int64()), pa.field("position", pa.int64())])
 """SCORES, the ``stage`` of each problem, and its ``position`` in the whole order; rows are in that order."""
@@ -37,11 +40,15 @@ def score_rows(
     sampled: Iterable[tuple[Problem, Sequence[Response]]],
     read: Callable[[str], str | None],
     weights: Literal["counts", "likelihood"] = "counts",
-    unparsed: Unparsed = "shared",
+    unparsed: Unparsed = "separate",
 ) -> Iterator[dict[str, Any]]:
-    """A row of SCORES for each problem and its responses; ``read`` finds the answer in a response."""
+    """A row of SCORES for each problem and its responses.
+
+    Args:
+        read: finds the answer in the text of a response.
+    """
     for problem, responses in sampled:
-        answers = [read(r.text) for r in responses]
+        answers = [whole_answer(read(r.text), r.text, r.finished) for r in responses]
         likelihoods = [math.exp(r.logprob) for r in responses] if weights == "likelihood" else None
         entropy = semantic_entropy(answers, likelihoods, unparsed)
         yield {
@@ -50,7 +57,7 @@ def score_rows(
             "pass_rate": sum(equivalent(problem.golds, a, problem.tolerance) for a in answers) / len(answers),
             "samples": len(answers),
             "clusters": len(set(entropy.clusters)),
-            "unparsed": entropy.unparsed,
+            "unparsed": sum(a is None and r.finished for a, r in zip(answers, responses, strict=True)),
             "truncated": sum(not r.finished for r in responses),
             "mean_tokens": sum(r.tokens or 0 for r in responses) / len(responses),
             "answers": answers,

@@ -19,6 +19,8 @@ from sent_rl.problems import PROBLEMS, Problem, problem_row
 from sent_rl.rollouts import EngineConfig, LazyEngine, Prompt, Response, Sampling, collect, engine_identity, lazy_engine
 
 Sampled = Iterator[tuple[Problem, list[Response]]]
+Reader = Callable[[str], str | None]
+"""Finds the final answer in a response."""
 Progress = Callable[[str, int], Any]
 """Called with a title and a number of problems; a context manager that yields what counts them."""
 
@@ -83,8 +85,11 @@ def draw(samplers: Mapping[str, Sampler], sets: Iterable[QuestionSet], progress:
         sampler.release()
 
 
-def judge(sampled: Mapping[str, Sampled], questions: QuestionSet, read: Callable[[str], str | None], ks: Sequence[int]) -> dict[str, Any]:
+def judge(sampled: Mapping[str, Sampled], questions: QuestionSet, readers: Mapping[str, Reader], ks: Sequence[int]) -> dict[str, Any]:
     """Verdicts on the responses of every model -> problems.parquet, samples.parquet and results.json of the set.
+
+    Args:
+        readers: model -> what finds the answer in its responses.
 
     Returns:
         The content of results.json.
@@ -93,7 +98,7 @@ def judge(sampled: Mapping[str, Sampled], questions: QuestionSet, read: Callable
 
     def rows() -> Iterator[dict[str, Any]]:
         for model, responses in sampled.items():
-            for row in sample_rows(model, responses, read):
+            for row in sample_rows(model, responses, readers[model]):
                 light.append({key: value for key, value in row.items() if key != "text"})
                 yield row
 
@@ -104,9 +109,9 @@ def judge(sampled: Mapping[str, Sampled], questions: QuestionSet, read: Callable
     return found
 
 
-def judge_drawn(samplers: Mapping[str, Sampler], questions: QuestionSet, read: Callable[[str], str | None], ks: Sequence[int]) -> None:
+def judge_drawn(samplers: Mapping[str, Sampler], questions: QuestionSet, readers: Mapping[str, Reader], ks: Sequence[int]) -> None:
     """:func:`judge` what :func:`draw` has drawn, and remove its parts."""
-    judge({model: sampler.responses(questions) for model, sampler in samplers.items()}, questions, read, ks)
+    judge({model: sampler.responses(questions) for model, sampler in samplers.items()}, questions, readers, ks)
     for sampler in samplers.values():
         shutil.rmtree(sampler.parts(questions), ignore_errors=True)
 

@@ -17,8 +17,8 @@ class SentOnline(Sent):
 
     Source: ours; no paper. The estimate is SENT's (arXiv 2512.04359) with M = G, the discrete one of Farquhar et al. 2024.
 
-    Defaults: smoothing = 1 (the latest rollout alone); unreadable answers are one cluster. Starts from the column `semantic_entropy` of
-    the training set, 0 where there is none. SENT's otherwise.
+    Defaults: smoothing = 1 (the latest rollout alone); a response without an answer is a cluster of its own. Starts from the column
+    `semantic_entropy` of the training set, 0 where there is none. SENT's otherwise.
 
     Deviations: none; there is nothing to deviate from. With accelerate's look-ahead a batch is drawn one rollout before it is used, so an
     estimate counts from the batch after the next.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from sent_rl.errors import UserError
-from sent_rl.models import ModelConfig, load, load_tokenizer, model_identity, resolve_model
+from sent_rl.models import ModelConfig, load, model_identity, resolve_model
 from sent_rl.rollouts.config import EngineConfig
-from sent_rl.rollouts.engine import Engine
+from sent_rl.rollouts.engine import Engine, Prompt
+from sent_rl.spelling import check_spelling
 
 
 def open_engine(config: EngineConfig, model: ModelConfig, path: str | None = None) -> Engine:
@@ -30,14 +32,15 @@ def open_engine(config: EngineConfig, model: ModelConfig, path: str | None = Non
     return TransformersEngine(*load(model, path))
 
 
-def check_engine(config: EngineConfig, model: ModelConfig, path: str | None = None, chat: bool = False) -> None:
+def check_engine(config: EngineConfig, model: ModelConfig, prompts: Sequence[Prompt], path: str | None = None) -> None:
     """Refuse before anything is written what :func:`open_engine` would refuse, as far as that is known without the weights.
 
     Args:
-        chat: whether the prompts are chat messages.
+        prompts: that are going to be sampled from.
 
     Raises:
-        UserError: as :func:`open_engine`; the tokenizer has no chat template.
+        UserError: as :func:`open_engine`; the tokenizer has no chat template for chat messages, or
+            cannot spell the prompts.
     """
     for wanted, package in ((config.kind == "vllm", "vllm"), (config.ray is not None, "ray")):
         if wanted and find_spec(package) is None:
@@ -47,7 +50,7 @@ def check_engine(config: EngineConfig, model: ModelConfig, path: str | None = No
 
         served_model(config.openai, path)
     else:
-        load_tokenizer(model, path, chat=chat)
+        check_spelling(model, prompts, path)
 
 
 def engine_identity(config: EngineConfig, model: ModelConfig, path: str | None = None) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from trl import GRPOConfig
 
-from sent_rl.answers import DEFAULT_STRATEGIES
+from sent_rl.answers import STATED_STRATEGIES
 from sent_rl.errors import UserError, nearest
 from sent_rl.methods import resolve
 
@@ -45,7 +45,7 @@ class SENTConfig(GRPOConfig):
         default_factory=list, metadata={"help": "What each stage after the first resets: optimizer, schedule, reference."}
     )
     extract: list[str] = field(
-        default_factory=lambda: list(DEFAULT_STRATEGIES), metadata={"help": "Strategies that find the final answer in a response."}
+        default_factory=lambda: list(STATED_STRATEGIES), metadata={"help": "Strategies that find the final answer in a response."}
     )
     thoughts: bool = field(default=False, metadata={"help": "Look for the final answer inside <think>...</think> too."})
     track_reference: bool = field(default=False, metadata={"help": "Log the KL to the initial policy also where no method needs it."})

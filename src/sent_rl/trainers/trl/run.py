@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,14 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
 def _build(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], arguments: SENTConfig) -> SENTTrainer:
     """The trainer; what the libraries refuse becomes one line, and an empty folder that they made is removed again."""
     model, tokenizer = load(config.model)
+    dataset = _dataset(config, curriculum)
+    opened = config.opens_thought(dataset[0]["prompt"], tokenizer=tokenizer)
     try:
         return SENTTrainer(
             model=model,
-            reward_funcs=_reward(config.answers.read_for_reward),
+            reward_funcs=_reward(partial(config.answers.read_for_reward, opened=opened)),
             args=arguments,
-            train_dataset=_dataset(config, curriculum),
+            train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=_adapter(config),
         )
@@ -136,7 +139,7 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
         "seed": config.seed,
         "method": config.method.model_dump(),
         "stage_reset": list(section.stage_reset),
-        "extract": list(config.answers.extract),
+        "extract": list(config.answers.of_scores),
         "thoughts": config.answers.thoughts,
         "max_steps": section.steps or -1,
         "num_train_epochs": section.passes,

@@ -18,8 +18,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
-from sent_rl.answers import extract
-from sent_rl.curriculum import OnlineStages, semantic_entropy
+from sent_rl.answers import ends_in_thought, extract
+from sent_rl.curriculum import OnlineStages, semantic_entropy, whole_answer
 from sent_rl.errors import UserError
 from sent_rl.files import write_json
 from sent_rl.methods import Method, Rollouts, State, Treatment, resolve
@@ -39,6 +39,8 @@ from sent_rl.trainers.trl.stages import (
 
 _KL_COEF = "treatment_kl_coef"
 STATE_FILE = "sent_state.json"  # in a checkpoint
+_END_OF_PROMPT = 16
+"""Tokens of a prompt that show whether it ends in an open ``<think>``."""
 # What TRL's loss hands to the forward pass besides ids, for models that see more than text.
 _MODEL_INPUTS = (
     "pixel_values",
@@ -77,6 +79,7 @@ class SENTTrainer(GRPOTrainer):
     epsilon_low: float
     epsilon_high: float
     lr_scheduler: Any
+    eos_token_ids: list[int]
 
     def __init__(
         self,
@@ -277,13 +280,25 @@ class SENTTrainer(GRPOTrainer):
     def _update_curriculum(self, order: OnlineStages, inputs: list[dict[str, Any]], batch: dict[str, Any]) -> None:
         """Semantic entropies of the rollout's problems, from the answers of all ranks."""
         texts = self.processing_class.batch_decode(batch["completion_ids"], skip_special_tokens=True)
-        own = [(row[ROW], extract(text, self.args.extract, thoughts=self.args.thoughts)) for row, text in zip(inputs, texts, strict=True)]
+        ends = self.processing_class.batch_decode(batch["prompt_ids"][:, -_END_OF_PROMPT:])
+        own = []
+        for row, text, end, finished in zip(inputs, texts, ends, self._finished(batch), strict=True):
+            answer = extract(text, self.args.extract, thoughts=self.args.thoughts, opened=ends_in_thought(end))
+            own.append((row[ROW], whole_answer(answer, text, finished)))
         answers: dict[int, list[str | None]] = {}
         for row, answer in gather_object(own):
             answers.setdefault(row, []).append(answer)
         found = {row: semantic_entropy(group).value for row, group in answers.items()}
         order.update(found)
         self._metrics["train"]["semantic_entropy"].append(sum(found.values()) / len(found))
+
+    def _finished(self, batch: dict[str, Any]) -> list[bool]:
+        """Which responses ended by themselves: with a token that ends one for TRL."""
+        lengths = batch["completion_mask"].sum(dim=1, keepdim=True)  # 0 where TRL masks truncated ones
+        last = batch["completion_ids"].gather(1, (lengths - 1).clamp(min=0))[:, 0]
+        ends = torch.tensor(self.eos_token_ids, device=last.device)
+        ended: list[bool] = (torch.isin(last, ends) & (lengths[:, 0] > 0)).tolist()
+        return ended
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         if self.stage_plan is not None and "schedule" in self.args.stage_reset and self.lr_scheduler is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from verl.workers.config import PolicyLossConfig
 
-from sent_rl.answers import DEFAULT_STRATEGIES
+from sent_rl.answers import STATED_STRATEGIES
 from sent_rl.methods import Method, resolve
 
 
@@ -25,7 +25,7 @@ class SENTPolicyLossConfig(PolicyLossConfig):
 
     method: Any = "sent"
     stage_passes: int = 1
-    extract: list[str] = field(default_factory=lambda: list(DEFAULT_STRATEGIES))
+    extract: list[str] = field(default_factory=lambda: list(STATED_STRATEGIES))
     thoughts: bool = False
 
     def resolved(self) -> Method:

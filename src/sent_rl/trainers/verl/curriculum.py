@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from sent_rl.curriculum import OnlineStages, StageSampler
@@ -54,6 +55,20 @@ def extra_infos(dataset: Any) -> list[Any]:
 def is_staged(rows: Sequence[Any]) -> bool:
     """Whether the rows' ``extra_info`` has stages."""
     return bool(rows) and isinstance(rows[0], dict) and rows[0].get(STAGE) is not None
+
+
+def finished(responses: Sequence[Tensor], longest: int, end: int) -> list[bool]:
+    """Which responses ended by themselves.
+
+    verl's engines give the same reason to stop in both cases, so length tells, as in its own
+    ``response_length/clip_ratio``; one that ends exactly at the limit is known by its last token.
+
+    Args:
+        responses: token ids of each, (T_i,), without padding.
+        longest: ``data.max_response_length``.
+        end: the tokenizer's end-of-text token.
+    """
+    return [len(row) < longest or int(row[-1]) == end for row in responses]
 
 
 def staged_indices(

@@ -142,7 +142,7 @@ def overrides(config: RunConfig, gpus: int, nodes: int, prompt_tokens: int, engi
         f"{_LOSS}._target_": "sent_rl.trainers.verl.config.SENTPolicyLossConfig",
         f"+{_LOSS}.method": {k: v for k, v in config.method.model_dump(mode="json").items() if v is not None},
         f"+{_LOSS}.stage_passes": train.passes,
-        f"+{_LOSS}.extract": list(config.answers.extract),
+        f"+{_LOSS}.extract": list(config.answers.of_scores),
         f"+{_LOSS}.thoughts": config.answers.thoughts,
         f"{_ROLLOUT}.name": engine,
         f"{_ROLLOUT}.tensor_model_parallel_size": 2 if gpus % 2 == 0 else 1,  # verl's default is 2
@@ -152,9 +152,11 @@ def overrides(config: RunConfig, gpus: int, nodes: int, prompt_tokens: int, engi
         f"{_ROLLOUT}.log_prob_max_token_len_per_gpu": 4 * (prompt_tokens + train.max_tokens),
         "reward.custom_reward_function.path": "pkg://sent_rl.trainers.verl.reward",
         "reward.custom_reward_function.name": "compute_score",
-        "+reward.custom_reward_function.reward_kwargs.extract_with": list(config.answers.reward or config.answers.extract),
+        "+reward.custom_reward_function.reward_kwargs.extract_with": config.answers.of_reward,
         "+reward.custom_reward_function.reward_kwargs.thoughts": config.answers.thoughts,
     }
+    if config.answers.opened is not None:  # else trainer mode sent asks the chat template
+        values["+reward.custom_reward_function.reward_kwargs.opened"] = config.answers.opened
     if not config.prompting.chat:  # verl always goes through a chat template
         values[f"{_MODEL}.custom_chat_template"] = _AS_IT_IS
     if train.steps is not None:

@@ -19,14 +19,15 @@ from verl.workers.utils.padding import response_to_nested
 
 from sent_rl import __version__
 from sent_rl.answers import extract
-from sent_rl.curriculum import semantic_entropy
+from sent_rl.curriculum import semantic_entropy, whole_answer
 from sent_rl.files import write_json
 from sent_rl.methods import Rollouts, State, Treatment
 from sent_rl.trainers.metrics import treatment_metrics
 from sent_rl.trainers.verl.checks import adapt, check, require_policy_loss
 from sent_rl.trainers.verl.config import SENTPolicyLossConfig
-from sent_rl.trainers.verl.curriculum import StagedIndices, extra_infos, is_staged, staged_indices
+from sent_rl.trainers.verl.curriculum import StagedIndices, extra_infos, finished, is_staged, staged_indices
 from sent_rl.trainers.verl.loss import FACTS, KL_COEF, fact_name, sent_loss
+from sent_rl.trainers.verl.thoughts import settle_thoughts
 
 STATE_FILE = "sent_state.json"
 _FIELDS = ["entropy", "old_log_probs", "advantages", "response_mask"]
@@ -45,6 +46,8 @@ class SENTTrainer(PPOTrainerSync):
     config: DictConfig
     train_dataloader: Any
     total_training_steps: int
+    tokenizer: Any
+    train_dataset: Any
 
     def __init__(self, config: DictConfig) -> None:
         require_policy_loss(config)
@@ -68,6 +71,7 @@ class SENTTrainer(PPOTrainerSync):
 
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
+        self.opened = settle_thoughts(self.config, self.tokenizer, self.train_dataset)
         rows = extra_infos(self.train_dataset)
         staged = is_staged(rows)
         check(self.config, self.method, staged)
@@ -120,8 +124,11 @@ class SENTTrainer(PPOTrainerSync):
         data = transfer_queue.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["responses", "extra_info"])
         texts = self.tokenizer.batch_decode([row.tolist() for row in data["responses"].unbind()], skip_special_tokens=True)
         answers: dict[int, list[str | None]] = {}
-        for row, text in zip(data["extra_info"], texts, strict=True):
-            answers.setdefault(self.staged.place[row["index"]], []).append(extract(text, self.sent.extract, thoughts=self.sent.thoughts))
+        ended = finished(data["responses"].unbind(), self.config.data.max_response_length, self.tokenizer.eos_token_id)
+        for row, text, done in zip(data["extra_info"], texts, ended, strict=True):
+            answer = extract(text, self.sent.extract, thoughts=self.sent.thoughts, opened=self.opened)
+            answer = whole_answer(answer, text, done)
+            answers.setdefault(self.staged.place[row["index"]], []).append(answer)
         found = {index: semantic_entropy(group).value for index, group in answers.items()}
         self.staged.online.update(found)
         metrics["sent/semantic_entropy"] = sum(found.values()) / len(found)
