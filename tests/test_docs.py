@@ -43,6 +43,7 @@ def test_imports_run_one_way() -> None:
     rooms += [
         "evaluation",
         "config",
+        "context",
         "pricing",
         "trainers",
         "console",

@@ -99,8 +99,10 @@ def run(
 
     config = load_config(recipe, settings or [])
     if dry_run:
+        from sent_rl.context import fitted
         from sent_rl.pricing import price_lines
 
+        config = fitted(config)
         console.print(yaml.safe_dump(dump_config(config), sort_keys=False), end="")
         try:
             lines = price_lines(config)

@@ -13,6 +13,7 @@ from typing import Any
 
 from sent_rl.config import RunConfig, dump_config, renewed
 from sent_rl.console import StepLines, console, progress
+from sent_rl.context import check_prompts, fitted
 from sent_rl.curriculum import CURRICULUM, SCORES, ScoreCounts, equal_sizes, score_rows, stage_facts, stage_rows
 from sent_rl.errors import UserError
 from sent_rl.evaluation.benchmarks import PAPER_BENCHMARKS, benchmark, load_benchmark
@@ -43,6 +44,7 @@ def run(config: RunConfig, folder: Path, processes: int = 1, layout: str | None 
         UserError: the folder holds another run, or a step cannot be done.
     """
     console.print(f"run directory: {folder}")
+    config = fitted(config)
     test_problems = prepare(config, folder)
     evaluation = folder / "evaluation"
     trained = train(config, folder / "curriculum.parquet", folder / "training", processes, layout)
@@ -59,6 +61,7 @@ def run(config: RunConfig, folder: Path, processes: int = 1, layout: str | None 
 
 def prepare(config: RunConfig, folder: Path) -> Sequence[Problem]:
     """The steps before training; returns the problems to test on."""
+    config = fitted(config)
     train_problems, test_problems = config.problems.train.load(), config.problems.test.load("problems.test")
     check(config, folder, train_problems, test_problems)
     claim_run(config, folder)
@@ -83,9 +86,11 @@ def claim_run(config: RunConfig, folder: Path) -> None:
 
 def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
     """Sample the initial policy and write the problems with their semantic entropies to ``out`` (SCORES)."""
+    config = fitted(config, "score")
     section = config.score
     prompts = [config.prompting.render(p) for p in problems]
     check_engine(config.engine, config.model, prompts)
+    check_prompts(config, "score", prompts)
     parts = out.with_name(f"{out.name}.parts")
     read = _reader(config, config.answers.read_for_scores, prompts)
     with progress("score", len(problems)) as advance:
@@ -158,6 +163,8 @@ def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1,
     if not rows:
         raise UserError(f"{curriculum}: no problems in it")
     config = as_in_table(config, curriculum)
+    config = fitted(config, "train")
+    check_prompts(config, "train", [config.prompting.render(problem_of(row)) for row in rows])
     already = (folder / "final").is_dir()
     if not already:
         check_spelling(config.model, [config.prompting.render(problem_of(row)) for row in rows])
@@ -198,9 +205,13 @@ def evaluate_models(config: RunConfig, models: Mapping[str, str], folder: Path) 
 
 def evaluate_sets(config: RunConfig, models: Mapping[str, str | None], sets: Sequence[QuestionSet]) -> None:
     """The same for several sets of problems, each in a folder of its own; every model is loaded once."""
+    sampled = [path or config.model.path for path in models.values()]
+    config = fitted(config, "evaluate", models=sampled)
     section = config.evaluate
     for path in models.values():  # before anything is written
         check_engine(config.engine, config.model, [p for questions in sets for p in questions.prompts], path)
+    for questions in sets:
+        check_prompts(config, "evaluate", questions.prompts, sampled)
     paths = {name: path if path is None or not Path(path).exists() else str(Path(path).resolve()) for name, path in models.items()}
     settings = {key: dump_config(config)[key] for key in ("seed", "model", "prompting", "answers", "evaluate")}
     for questions in sets:
@@ -285,6 +296,7 @@ def export_verl(config: RunConfig, folder: Path, *, curriculum: Path | None = No
     if curriculum is not None:
         rows = read_table(curriculum, ("id", "prompt", "answer", "stage"))
         config = as_in_table(config, curriculum)
+    config = fitted(config, "train")
     train = config.problems.train.load() if rows is None else []
     options["gpus"] = options.get("gpus") or config.hardware.gpus
     export(config, folder, curriculum=rows, train=train, test=config.problems.test.load("problems.test"), **options)
@@ -338,7 +350,11 @@ def check(config: RunConfig, folder: Path, train_problems: Sequence[Problem], te
     """
     if config.engine.kind == "openai":
         raise UserError("engine.kind: a server does not have the trained model; use transformers or vllm here, or go step by step")
-    check_engine(config.engine, config.model, [config.prompting.render(p) for p in (*train_problems, *test_problems)])
+    to_train, to_test = ([config.prompting.render(p) for p in each] for each in (train_problems, test_problems))
+    check_engine(config.engine, config.model, [*to_train, *to_test])
+    check_prompts(config, "score", to_train)
+    check_prompts(config, "train", to_train)
+    check_prompts(config, "evaluate", to_test)
     if not (folder / "training" / "final").is_dir():
         from sent_rl.trainers.trl.run import training_arguments
         from sent_rl.trainers.trl.stages import StagePlan

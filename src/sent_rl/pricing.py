@@ -10,11 +10,15 @@ from sent_rl.config import Hardware, RunConfig
 from sent_rl.errors import UserError
 from sent_rl.models import resolve_model
 from sent_rl.problems.sources import File, Hub
+from sent_rl.rollouts import Sampling
 
 USED = 0.35
 """Share of a GPU's arithmetic, or of its memory traffic, that training and sampling reach. A rule of thumb, not a measurement."""
 LAUNCH = {"transformers": 1e-3, "vllm": 5e-5}
 """Seconds that a layer takes for one token of every sequence even where it has nothing to do: without and with CUDA graphs."""
+
+TRANSFER = 25
+"""GB/s between main memory and a GPU: what PCIe 4.0 with 16 lanes reaches in practice. A rule of thumb as well."""
 
 GPUS: dict[str, tuple[float, float, float]] = {
     "rtx3090": (24, 71, 936),
@@ -100,16 +104,11 @@ def price_lines(config: RunConfig) -> list[str]:
         "train": rollouts * responses * config.train.max_tokens,
         "evaluate": 2 * test * config.evaluate.samples * config.evaluate.sampling.max_tokens,
     }
-    at_once = {"score": config.score.sampling, "evaluate": config.evaluate.sampling}
-    hours = {}
-    for step, tokens in drawn.items():
-        if step == "train":
-            kind, longest, most = "vllm" if config.train.trl.get("use_vllm") else config.engine.kind, config.train.max_tokens, responses
-        else:
-            sampling = at_once[step]
-            kind, longest = config.engine.kind, sampling.max_tokens
-            most = sampling.batch_size or config.engine.batch_size
-        hours[step] = sampling_hours(shape, hardware, tokens, longest, most, "vllm" if kind == "openai" else kind)
+    hours = {
+        "score": _engine_hours(config, shape, train * config.score.samples, config.score.sampling),
+        "train": rollouts * _rollout_hours(config, shape),
+        "evaluate": _engine_hours(config, shape, 2 * test * config.evaluate.samples, config.evaluate.sampling),
+    }
     updates = training_hours(config, shape, drawn["train"])
     lines = [
         f"price on {hardware.gpus} x {hardware.gpu}, if every response were as long as allowed; formulas in docs/scale.md, not measured",
@@ -118,13 +117,25 @@ def price_lines(config: RunConfig) -> list[str]:
     for step, tokens in drawn.items():
         more = f", updates {_long(updates)}" if step == "train" else ""
         lines.append(f"{step}: at most {_many(tokens)} tokens; sampling {_long(hours[step])}{more}")
-    lines.append(f"together {_long(sum(hours.values()) + updates)}")
-    room = GPUS[hardware.gpu][0]
-    layouts = {hardware.gpus: "in shards over all GPUs (fsdp2)"} | {1: "the whole model on every GPU"}
-    for shards, layout in sorted(layouts.items()):
-        need = memory(config, shape, shards)
-        fits = "fits" if need < 0.95 * room else "DOES NOT FIT without offloading"
+    return [*lines, f"together {_long(sum(hours.values()) + updates)}", *_memory_lines(config, shape)]
+
+
+def _memory_lines(config: RunConfig, shape: Shape) -> list[str]:
+    """What an update takes in each layout that the recipe allows, and whether it fits."""
+    hardware, room = config.hardware, GPUS[config.hardware.gpu][0]
+    layouts = {hardware.gpus: "in shards over all GPUs (fsdp2)", 1: "the whole model on every GPU"}
+    if config.train.offload:
+        layouts = {hardware.gpus: "in shards (fsdp2), offloaded"}
+    needs = {layout: memory(config, shape, shards) for shards, layout in sorted(layouts.items())}
+    lines = []
+    for layout, need in needs.items():
+        fits = "fits" if need < 0.95 * room else "DOES NOT FIT"
         lines.append(f"memory for an update, {layout}: {need:.1f} GB of {room:g}: {fits}")
+    if config.train.offload:
+        lines.append(f"main memory for what is offloaded, over all machines: {held(config, shape) / 1e9:,.0f} GB")
+    if min(needs.values()) >= 0.95 * room:
+        remedy = "lower train.micro_batch" if config.train.offload else "set train.offload=true"
+        lines.append(f"warning: no layout fits; {remedy}, or take more or larger GPUs (hardware)")
     return lines
 
 
@@ -136,43 +147,100 @@ def _long(hours: float) -> str:
     return f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
-def sampling_hours(shape: Shape, hardware: Hardware, tokens: int, longest: int, most: int, kind: str) -> float:
-    """Each GPU with the whole model: one token of ``at_once`` sequences takes the longest of three times.
+def _engine_hours(config: RunConfig, shape: Shape, responses: int, sampling: Sampling) -> float:
+    """Of score or evaluate: every GPU has an engine, which gets ``batch_size`` responses at a time."""
+    most = sampling.batch_size or config.engine.batch_size
+    return sampling_hours(shape, config.hardware, responses, sampling.max_tokens, most, _speed(config.engine.kind))
 
-    Reading weights and cache (bytes / (USED * traffic)), arithmetic (flops / (USED * peak)), and launching (LAUNCH * layers).
+
+def _rollout_hours(config: RunConfig, shape: Shape) -> float:
+    """Of one rollout, whose responses are shared out among the GPUs."""
+    train = config.train
+    responses = train.questions_per_step * train.generations
+    kind = _speed("vllm" if train.trl.get("use_vllm") else config.engine.kind)
+    return sampling_hours(shape, config.hardware, responses, train.max_tokens, responses, kind)
+
+
+def _speed(engine: str) -> str:
+    return "vllm" if engine == "openai" else engine
+
+
+def sampling_hours(shape: Shape, hardware: Hardware, responses: int, longest: int, most: int, kind: str) -> float:
+    """Of so many responses of ``longest`` tokens, shared out among GPUs that each hold the whole model.
+
+    A GPU is given ``most`` of its share at a time, and draws as many of these at once as its memory holds, then the
+    next. One token of S sequences takes the longest of three times: reading weights and cache
+    (bytes / (USED * traffic)), arithmetic (flops / (USED * peak)), and launching (LAUNCH * layers).
     """
     gigabytes, teraflops, traffic = GPUS[hardware.gpu]
+
+    def step(sequences: int) -> float:
+        read = 2 * shape.parameters + sequences * shape.cache * longest / 2
+        computing = sequences * shape.flops / (USED * teraflops * 1e12)
+        return max(read / (USED * traffic * 1e9), computing, LAUNCH[kind] * shape.layers)
+
+    share = -(-responses // hardware.gpus)
+    given = min(most, share)
     room = 0.85 * gigabytes * 1e9 - 2 * shape.parameters
-    at_once = max(1, min(most, int(room / (shape.cache * longest))))
-    reading = (2 * shape.parameters + at_once * shape.cache * longest / 2) / (USED * traffic * 1e9)
-    computing = at_once * shape.flops / (USED * teraflops * 1e12)
-    return tokens / hardware.gpus / at_once * max(reading, computing, LAUNCH[kind] * shape.layers) / 3600
+    at_once = max(1, min(given, int(room / (shape.cache * longest))))
+    full, rest = divmod(given, at_once)
+    seconds = longest * (full * step(at_once) + (step(rest) if rest else 0))
+    return share / given * seconds / 3600
 
 
 def training_hours(config: RunConfig, shape: Shape, tokens: int) -> float:
-    """Forward passes' worth a token: 3 for the update, 1 with checkpointing, 1 for old log-probs, 1 for a reference."""
-    passes = 3 + bool(config.train.gradient_checkpointing) + 1 + _has_reference(config)
-    peak = GPUS[config.hardware.gpu][1] * 1e12 * config.hardware.gpus
-    return tokens * passes * shape.flops / (USED * peak) / 3600
+    """Forward passes' worth of a token, and what is moved to and from main memory where the state is offloaded.
+
+    Passes: 3 for the update, 1 with checkpointing, 1 for old log-probs, 1 for a reference. Moved once a micro-batch:
+    a GPU's shard of the weights for each forward pass and for the backward pass, and its shard of the gradients back.
+    """
+    train, gpus = config.train, config.hardware.gpus
+    passes = 3 + bool(train.gradient_checkpointing) + 1 + _has_reference(config)
+    hours = tokens * passes * shape.flops / (USED * GPUS[config.hardware.gpu][1] * 1e12 * gpus) / 3600
+    if train.offload:
+        micro_batches = tokens / train.max_tokens / gpus / _responses_per_pass(config)
+        moved = (4 + _has_reference(config)) * _bytes(config) * shape.parameters / gpus
+        hours += micro_batches * moved / (TRANSFER * 1e9) / 3600
+    return hours
 
 
 def memory(config: RunConfig, shape: Shape, shards: int) -> float:
     """GB of one GPU during an update.
 
-    Weights, gradients and Adam's two moments in the weights' type (with LoRA the weights alone), and a reference where one is needed,
-    all over ``shards``. Activations in bfloat16 of one micro-batch: 34 hidden a token and layer, or with checkpointing 2 hidden a layer
-    and 34 once. Logits as TRL has them: tiles of 4,096 tokens and 32,768 words, three of them in float32.
+    What is :func:`held` over ``shards``; where it is offloaded, instead of it the embeddings, the head and two layers,
+    8 bytes a weight: in bfloat16, with gradients that are summed in float32. Activations in bfloat16 of one
+    micro-batch: 34 hidden a token and layer, or with checkpointing 2 hidden a layer and 34 once. Logits as TRL has
+    them: tiles of 4,096 tokens and 32,768 words, three of them in float32. Prompts are not counted.
     """
-    each = 2 if config.model.dtype == "bfloat16" else 4
-    trained = each if config.train.lora is not None else 4 * each
-    held = shape.parameters * (trained + each * (_has_reference(config) and config.train.lora is None)) / shards
-    tokens = config.train.responses_per_pass * config.train.max_tokens
-    if config.train.gradient_checkpointing:
-        activations = tokens * shape.hidden * (2 * shape.layers + 34)
-    else:
-        activations = tokens * shape.hidden * 34 * shape.layers
+    state = held(config, shape) / shards
+    if config.train.offload:
+        ends = 2 * shape.vocab * shape.hidden
+        state = 8 * (ends + 2 * max(0, shape.parameters - ends) / shape.layers)
+    tokens = _responses_per_pass(config) * config.train.max_tokens
+    layers = 2 * shape.layers + 34 if config.train.gradient_checkpointing else 34 * shape.layers
     logits = 3 * 4 * min(tokens, 4096) * min(shape.vocab, 32768)
-    return (held + activations + logits) / 1e9
+    return (state + tokens * shape.hidden * layers + logits) / 1e9
+
+
+def held(config: RunConfig, shape: Shape) -> float:
+    """Bytes that last from step to step, of all GPUs together.
+
+    Weights, gradients and Adam's two moments in the weights' type (with LoRA the weights alone), and a reference.
+    """
+    copies = 1 if config.train.lora is not None else 4 + _has_reference(config)
+    return shape.parameters * _bytes(config) * copies
+
+
+def _bytes(config: RunConfig) -> int:
+    """Of one weight."""
+    return 2 if config.model.dtype == "bfloat16" else 4
+
+
+def _responses_per_pass(config: RunConfig) -> int:
+    """A micro-batch is a GPU's, and no larger than its share of an update."""
+    train = config.train
+    share = -(-train.questions_per_step * train.generations // train.updates_per_rollout // config.hardware.gpus)
+    return min(train.responses_per_pass, share)
 
 
 def _has_reference(config: RunConfig) -> bool:

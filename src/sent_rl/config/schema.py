@@ -1,14 +1,11 @@
-"""The configuration of a run: one YAML file, checked once, here."""
+"""What a recipe may say: every key, checked once, here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, field_validator, model_validator
 
 from sent_rl.answers import (
     DEFAULT_STRATEGIES,
@@ -19,19 +16,17 @@ from sent_rl.answers import (
 )
 from sent_rl.curriculum.entropy import Unparsed
 from sent_rl.curriculum.stages import Order
-from sent_rl.errors import UserError, nearest
-from sent_rl.files import read_text
+from sent_rl.errors import nearest
 from sent_rl.methods import Method, get, resolve
 from sent_rl.models import ModelConfig, load_tokenizer, render
 from sent_rl.problems import Prompting, Source, parse_source
-from sent_rl.problems.sources import Arithmetic, File, Gym, Hub
+from sent_rl.problems.sources import Arithmetic
 from sent_rl.rollouts import EngineConfig, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_DEFAULT_METHOD = "sent"
-_SOURCES: dict[str, type[BaseModel]] = {kind.model_fields["kind"].default: kind for kind in (Arithmetic, Gym, File, Hub)}
+DEFAULT_METHOD = "sent"
 
 
 class _Section(BaseModel):
@@ -163,6 +158,11 @@ class Train(_Section):
         None, description="train an adapter: what peft.LoraConfig takes, e.g. {r: 16, lora_alpha: 32}; merged into final/ at the end"
     )
     gradient_checkpointing: bool = Field(False, description="compute activations anew in the backward pass, to save memory")
+    offload: bool = Field(
+        False,
+        description="keep weights, gradients, optimizer state and reference in main memory, and a layer on the GPU while it is"
+        " used; with --layout fsdp2 or zero3",
+    )
     save_steps: int = Field(50, ge=1, description="optimizer steps between checkpoints")
     report_to: list[str] = Field(["tensorboard"], description="TRL's loggers: tensorboard, wandb, trackio, ...; [] for none")
     trl: dict[str, Any] = Field(default_factory=dict, description="anything else that TRL's GRPOConfig takes, by its name there")
@@ -220,7 +220,7 @@ class Hardware(_Section):
 def _method(value: Any) -> Method:
     """A method from its name or from a mapping, where the name may be left out; errors are the method's own."""
     if isinstance(value, Mapping):
-        return resolve({"name": _DEFAULT_METHOD, **value})
+        return resolve({"name": DEFAULT_METHOD, **value})
     return resolve(value)
 
 
@@ -237,7 +237,7 @@ class RunConfig(_Section):
     engine: EngineConfig = EngineConfig()
     score: Score = Score()
     stage: Stage = Stage()
-    method: Annotated[SerializeAsAny[Method], PlainValidator(_method)] = Field(default_factory=lambda: get(_DEFAULT_METHOD))
+    method: Annotated[SerializeAsAny[Method], PlainValidator(_method)] = Field(default_factory=lambda: get(DEFAULT_METHOD))
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     hardware: Hardware = Hardware()
@@ -265,148 +265,3 @@ class RunConfig(_Section):
         if isinstance(prompt, str):
             return ends_in_thought(prompt)
         return ends_in_thought(render(tokenizer or load_tokenizer(self.model, path), prompt))
-
-
-def renewed(written: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration that an earlier version wrote, or some of its sections, with the keys that have come since; other things stay.
-
-    A new key's default is what was done before there was the key, so the two mean the same run.
-    """
-    known = {key: value for key, value in written.items() if key in RunConfig.model_fields}
-    try:
-        now = dump_config(config_from_tree(known, "written"))
-    except UserError:  # a key that is gone: the difference will be named
-        return dict(written)
-    whole = now if "name" in known else {key: now[key] for key in known}
-    return {**written, **whole}
-
-
-def recipe_names() -> list[str]:
-    """The recipes that ship with the package."""
-    folder = resources.files("sent_rl") / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def load_config(recipe: str | Path | None, settings: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> RunConfig:
-    """A recipe by name or file, with ``values`` by dotted key and then ``key=value`` settings on top; None for the defaults.
-
-    Raises:
-        UserError: an unknown recipe, key or method, or a value that does not fit.
-    """
-    tree = {} if recipe is None else read_tree(str(recipe))
-    for key, value in (values or {}).items():
-        merge(tree, key, value)
-    for setting in settings:
-        _apply(tree, setting)
-    return config_from_tree(tree, str(recipe or "settings"))
-
-
-def config_from_tree(tree: Mapping[str, Any], origin: str) -> RunConfig:
-    """A checked configuration from nested mappings; ``origin`` is named in errors."""
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        raise UserError(f"{origin}: {_first_message(error)}") from error
-
-
-def read_tree(recipe: str) -> dict[str, Any]:
-    """A recipe by name or file as nested mappings, not yet checked.
-
-    Raises:
-        UserError: no such recipe, or not a mapping in YAML.
-    """
-    path = Path(recipe)
-    if recipe in recipe_names():
-        text = (resources.files("sent_rl") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
-    elif path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise UserError(f"{recipe}: no such recipe file")
-        text = read_text(path)
-    else:
-        raise UserError(f"unknown recipe {recipe!r}; {nearest(recipe, recipe_names())}, or the path of a .yaml file")
-    try:
-        tree = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{recipe}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{recipe}: a recipe is a mapping of keys to values")
-    return tree
-
-
-def _apply(tree: dict[str, Any], setting: str) -> None:
-    """Put ``a.b=value`` into the tree; the value is YAML."""
-    key, equals, text = setting.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set {setting}: write key=value, e.g. train.steps=100")
-    try:
-        value = _number(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {setting}: the value is not YAML") from error
-    merge(tree, key, value)
-
-
-def merge(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value at the dotted key of a tree. A short form on the way (a method's name, a source) becomes the mapping it stands for."""
-    *parents, leaf = key.split(".")
-    for parent in parents:
-        below = tree.setdefault(parent, {})
-        if not isinstance(below, dict):
-            below = tree[parent] = {"name": below} if parent == "method" else _as_mapping(parent, below)
-        tree = below
-    tree[leaf] = value
-
-
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-4 as text, but whoever writes it means the number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _as_mapping(key: str, value: Any) -> dict[str, Any]:
-    parsed = parse_source(value)
-    if key in ("train", "test") and isinstance(parsed, dict):
-        return dict(parsed)
-    raise UserError(f"{key!r} holds {value!r}, which has no keys below it")
-
-
-def _first_message(error: ValidationError) -> str:
-    """The first complaint of pydantic in one line that names the key, and the nearest right key for a typo."""
-    first = error.errors()[0]
-    path = _without_tags(first["loc"])
-    key = ".".join(path)
-    if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'; {nearest(path[-1], _keys_at(path[:-1], first['loc']))}"
-    cause = first.get("ctx", {}).get("error")
-    message = str(cause) if cause is not None else f"{first['msg']} (got {first['input']!r})"
-    return message if not key or message.startswith(key) else f"{key}: {message}"
-
-
-def _without_tags(loc: Sequence[int | str]) -> list[str]:
-    """Pydantic puts the kind of a source into the path of an error; the user's file has no such level."""
-    parts = [str(part) for part in loc]
-    return [p for i, p in enumerate(parts) if not (i > 0 and parts[i - 1] in ("train", "test") and p in _SOURCES)]
-
-
-def _keys_at(path: Sequence[str], loc: Sequence[int | str]) -> list[str]:
-    """The keys that a section knows."""
-    model: type[BaseModel] = RunConfig
-    for part in path:
-        annotation = model.model_fields[part].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
-        else:  # a source: its kind stands in the location
-            model = next(_SOURCES[str(p)] for p in loc if str(p) in _SOURCES)
-    return list(model.model_fields)
-
-
-def dump_config(config: RunConfig) -> dict[str, Any]:
-    """The resolved configuration as plain values."""
-    tree: dict[str, Any] = config.model_dump(mode="json")
-    return tree
-
-
-__all__ = ["Method", "RunConfig", "config_from_tree", "dump_config", "load_config", "recipe_names"]
