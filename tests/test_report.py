@@ -74,8 +74,10 @@ def evaluation_folder(folder: Path) -> list[str]:
 
 
 def benchmark_folder(folder: Path) -> list[str]:
-    data = write_benchmarks(folder.parent / "data")
-    evaluate_benchmarks(load_config(None, SMALL), {"embedded": None}, ["aime24", "amc23"], folder, data=data)
+    data, drawn = write_benchmarks(folder.parent / "data"), folder.parent / "drawn.jsonl"
+    problems = [f"aime24-{i + 1}" for i in range(30)] + [f"amc23-{i + 1}" for i in range(40)]
+    drawn.write_text("".join(json.dumps({"problem": p, "text": "Answer: 1", "model": "m"}) + "\n" for p in problems * 2))
+    evaluate_benchmarks(load_config(None, SMALL), {}, ["aime24", "amc23"], folder, data=data, responses=drawn)
     return ["AIME24", "AMC23", "average", "right answer"]
 
 
