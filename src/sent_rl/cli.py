@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +10,7 @@ import typer
 from sent_rl import __version__
 from sent_rl.console import console
 from sent_rl.errors import UserError
+from sent_rl.shell import run_app
 
 if TYPE_CHECKING:
     from sent_rl.config import RunConfig
@@ -160,6 +157,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, metrics.jsonl and the trained model (final/).")],
     model: Model = None,
     method: Annotated[str | None, typer.Option(help="The method (key method.name); see `sent methods`.")] = None,
+    reward_function: Annotated[
+        str | None, typer.Option(metavar="MODULE:NAME", help="A reward of yours (key answers.reward_function; docs/rewards.md).")
+    ] = None,
     processes: Processes = 1,
     layout: Layout = None,
     recipe: RecipeOption = None,
@@ -168,7 +168,7 @@ def train(
     """Train on a curriculum, stage after stage. The same command again resumes at the last checkpoint."""
     from sent_rl import pipeline
 
-    config = _config(recipe, settings, model__path=model, method=method)
+    config = _config(recipe, settings, model__path=model, method=method, answers__reward_function=reward_function)
     console.print(f"trained model: {pipeline.train(config, curriculum, out, processes, layout)}")
 
 
@@ -350,35 +350,9 @@ def doctor() -> None:
         console.print(line)
 
 
-class _Interrupted(BaseException):
-    """Ctrl-C, by a name that the command-line library does not swallow."""
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise _Interrupted
-
-
 def main() -> None:
     """Entry point of ``sent``."""
     run_app(app)
-
-
-def run_app(app: typer.Typer) -> None:
-    """Run a command: a mistake of the user's is one line and exit code 2."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    before = signal.signal(signal.SIGINT, _interrupt)
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except _Interrupted:
-        if os.environ.get("RANK", "0") == "0":  # one voice
-            print("interrupted; the same command goes on from the last finished part", file=sys.stderr)
-        sys.exit(130)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from sent_rl.provenance import BENCHMARK_KEYS, FORM_KEYS, as_in_table, as_traine
 from sent_rl.report import summary, write_benchmarks, write_report
 from sent_rl.rollouts import Prompt, Response, check_engine, collect, engine_identity, lazy_engine, read_recorded, responses_to
 from sent_rl.spelling import check_spelling
+from sent_rl.trainers.reward import load_reward
 
 BASE, TRAINED = "base", "trained"
 _VERSIONED = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
@@ -168,6 +169,7 @@ def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1,
     already = (folder / "final").is_dir()
     if not already:
         check_spelling(config.model, [config.prompting.render(problem_of(row)) for row in rows])
+        _check_reward(config)
     if (processes > 1 or layout is not None) and not already:
         from sent_rl.trainers.trl.launch import launch
 
@@ -180,6 +182,12 @@ def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1,
     if already:
         console.print(f"trained already: {trained}")
     return trained
+
+
+def _check_reward(config: RunConfig) -> None:
+    """Import the user's reward function, where there is one; a UserError says what is wrong with it."""
+    if config.answers.reward_function is not None:
+        load_reward(config.answers.reward_function)
 
 
 def _say_where_training_goes_on(folder: Path, checkpoint: Path | None) -> None:
@@ -356,6 +364,7 @@ def check(config: RunConfig, folder: Path, train_problems: Sequence[Problem], te
     check_prompts(config, "train", to_train)
     check_prompts(config, "evaluate", to_test)
     if not (folder / "training" / "final").is_dir():
+        _check_reward(config)
         from sent_rl.trainers.trl.run import training_arguments
         from sent_rl.trainers.trl.stages import StagePlan
 

@@ -60,6 +60,11 @@ class Answers(_Section):
         min_length=1,
         description=f"strategies of the training reward; null: extract without {', '.join(LAST_RESORTS)}",
     )
+    reward_function: str | None = Field(
+        None,
+        description="the training reward as a function of yours, my_package.my_module:reward "
+        "(docs/rewards.md); scores and evaluation still compare answers",
+    )
     score: list[str] | None = Field(
         None,
         min_length=1,
@@ -79,6 +84,14 @@ class Answers(_Section):
             if name not in STRATEGIES:
                 raise ValueError(f"unknown strategy {name!r}; {nearest(name, STRATEGIES)}")
         return strategies
+
+    @field_validator("reward_function")
+    @classmethod
+    def _import_path(cls, path: str | None) -> str | None:
+        module, _, attribute = (path or "module:name").partition(":")
+        if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
+            raise ValueError(f"answers.reward_function: {path!r}; write my_package.my_module:reward")
+        return path
 
     @model_validator(mode="after")
     def _rewards_something(self) -> Answers:

@@ -23,7 +23,8 @@ from sent_rl.config import RunConfig, dump_config, renewed
 from sent_rl.errors import UserError, first_line, nearest
 from sent_rl.files import atomic, check_claim, claim, partial_path, read_json_lines, write_error, write_text
 from sent_rl.models import load
-from sent_rl.problems import problem_of
+from sent_rl.problems import problem_of, problem_row
+from sent_rl.trainers.reward import trl_reward
 from sent_rl.trainers.trl.card import Data
 from sent_rl.trainers.trl.config import SENTConfig
 from sent_rl.trainers.trl.trainer import STATE_FILE, SENTTrainer
@@ -94,10 +95,12 @@ def _build(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], arguments
     model, tokenizer = load(config.model)
     dataset = _dataset(config, curriculum)
     opened = config.opens_thought(dataset[0]["prompt"], tokenizer=tokenizer)
+    own = config.answers.reward_function
+    reward = trl_reward(own) if own else _reward(partial(config.answers.read_for_reward, opened=opened))
     try:
         trainer = SENTTrainer(
             model=model,
-            reward_funcs=_reward(partial(config.answers.read_for_reward, opened=opened)),
+            reward_funcs=reward,
             args=arguments,
             train_dataset=dataset,
             processing_class=tokenizer,
@@ -272,8 +275,11 @@ def _reward(read: Callable[[str], str | None]) -> Callable[..., list[float]]:
 
 def _dataset(config: RunConfig, curriculum: Sequence[Mapping[str, Any]]) -> Dataset:
     problems = [problem_of(row) for row in curriculum]
+    rows = [problem_row(p) for p in problems] if config.answers.reward_function else []
+    told = {name: [row[name] for row in rows] for name in ("id", "answer", "source", "metadata") if rows}
     return Dataset.from_dict(
         {
+            **told,
             "prompt": [config.prompting.render(p) for p in problems],
             "golds": [list(p.golds) for p in problems],
             "tolerance": [p.tolerance for p in problems],

@@ -18,6 +18,7 @@ from sent_rl.files import atomic, write_table, write_text
 from sent_rl.models import resolve_model
 from sent_rl.problems import Problem, problem_of
 from sent_rl.problems.writing import VERL, verl_row
+from sent_rl.trainers.reward import load_reward
 
 _STAGES = pa.struct([*VERL.field("extra_info").type, pa.field("stage", pa.int64()), pa.field("semantic_entropy", pa.float64())])
 STAGED = VERL.set(VERL.get_field_index("extra_info"), pa.field("extra_info", _STAGES))
@@ -155,6 +156,8 @@ def overrides(config: RunConfig, gpus: int, nodes: int, prompt_tokens: int, engi
         "+reward.custom_reward_function.reward_kwargs.extract_with": config.answers.of_reward,
         "+reward.custom_reward_function.reward_kwargs.thoughts": config.answers.thoughts,
     }
+    if config.answers.reward_function is not None:
+        values |= _own_reward(config)
     if config.answers.opened is not None:  # else trainer mode sent asks the chat template
         values["+reward.custom_reward_function.reward_kwargs.opened"] = config.answers.opened
     if not config.prompting.chat:  # verl always goes through a chat template
@@ -162,6 +165,14 @@ def overrides(config: RunConfig, gpus: int, nodes: int, prompt_tokens: int, engi
     if train.steps is not None:
         values["trainer.total_training_steps"] = max(1, train.steps // updates)
     return [f"{key}={_hydra(value)}" for key, value in values.items()]
+
+
+def _own_reward(config: RunConfig) -> dict[str, Any]:
+    """The function of the user's, which the workers import from where it lies now."""
+    path, reward = str(config.answers.reward_function), "reward.custom_reward_function"
+    load_reward(path)
+    options = {"function": path, "folder": str(Path.cwd()), "chat": config.prompting.chat}
+    return {f"{reward}.name": "compute_user_score"} | {f"+{reward}.reward_kwargs.{key}": value for key, value in options.items()}
 
 
 def _hydra(value: Any) -> str:
