@@ -73,6 +73,11 @@ def _refuse_existing(path: Path, *kinds: str) -> None:
         raise UserError(f"{path}: exists already; choose another name or remove it")
 
 
+def _say_loading() -> None:
+    """A line before torch is imported, which takes seconds in which nothing else would be seen."""
+    console.print("loading torch and transformers")
+
+
 @app.callback(invoke_without_command=True)
 def _main(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     if version:
@@ -90,6 +95,8 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it resolved, with its price, and stop.")] = False,
 ) -> None:
     """Do all steps of a recipe: score, stage, train, evaluate, report. Goes on where it was cut."""
+    if not dry_run:
+        _say_loading()
     import yaml
 
     from sent_rl.config import dump_config, load_config
@@ -126,6 +133,7 @@ def score(
     settings: Settings = None,
 ) -> None:
     """Sample the initial policy on every problem and measure semantic entropy and pass rate -> scores.parquet."""
+    _say_loading()
     from sent_rl import pipeline
 
     options = {"problems__train": problems, "model__path": model, "score__samples": samples}
@@ -166,6 +174,7 @@ def train(
     settings: Settings = None,
 ) -> None:
     """Train on a curriculum, stage after stage. The same command again resumes at the last checkpoint."""
+    _say_loading()
     from sent_rl import pipeline
 
     config = _config(recipe, settings, model__path=model, method=method, answers__reward_function=reward_function)
@@ -193,6 +202,7 @@ def evaluate(
     settings: Settings = None,
 ) -> None:
     """Pass@K and Avg@K of one or more models, with 95 % intervals, from one set of samples."""
+    _say_loading()
     import json
 
     from sent_rl import pipeline
