@@ -47,8 +47,10 @@ def _bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
             nonlocal first
             if first and count:
                 console.print(_going_on(label, count, total))
+                bar.reset(task, completed=count)  # so that it counts for no speed
+            else:
+                bar.advance(task, count)
             first = False
-            bar.advance(task, count)
 
         yield advance
 
