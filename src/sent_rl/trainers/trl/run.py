@@ -25,6 +25,7 @@ from sent_rl.files import atomic, check_claim, claim, partial_path, read_json_li
 from sent_rl.models import load
 from sent_rl.problems import problem_of
 from sent_rl.trainers.trl.config import SENTConfig
+from sent_rl.trainers.trl.layouts import check_offloading
 from sent_rl.trainers.trl.trainer import STATE_FILE, SENTTrainer
 
 OnStep = Callable[[Mapping[str, Any], int], None]
@@ -48,6 +49,8 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
     identity, final, processes = _identity(config, curriculum), folder / "final", PartialState()
     if check_claim(folder, "train.yaml", identity, renew=renewed) and final.is_dir():
         return final
+    if config.train.offload:
+        check_offloading()
     trainer = _build(config, curriculum, arguments)
     trainer.remove_callback(PrinterCallback)  # one line a step is ours
     trainer.add_callback(MetricsFile(folder / "metrics.jsonl", trainer, on_step))
