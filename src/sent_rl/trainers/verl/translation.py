@@ -17,8 +17,8 @@ MODEL_PATH = f"{MODEL}.path"
 _LOSS, _REWARD = f"{ACTOR}.policy_loss", "reward.custom_reward_function"
 _AS_IT_IS = "{{ messages[0]['content'] }}"
 _RESETS = get_args(StageReset)
-_LOGGERS = ("clearml", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
-"""Loggers that verl and TRL both know by this name."""
+_LOGGERS = ("clearml", "console", "file", "mlflow", "rl_insight", "swanlab", "tensorboard", "trackio", "vemlp_wandb", "wandb")
+"""verl's, by the names that verl gives them."""
 
 Words = dict[str, Any]
 """verl's keys, as on Hydra's command line, and their values."""
@@ -160,7 +160,7 @@ def _report_to(job: Job) -> Words:
     unknown = [name for name in job.train.report_to if name not in _LOGGERS]
     if unknown:
         raise UserError(f"train.report_to: verl does not know {unknown[0]!r}; take some of {', '.join(_LOGGERS)}")
-    return {"trainer.logger": ["console", *job.train.report_to]}
+    return {"trainer.logger": list(dict.fromkeys(["console", *job.train.report_to]))}
 
 
 def _trl(job: Job) -> Words:
