@@ -108,7 +108,7 @@ def flat(model: type[BaseModel], prefix: str) -> list[tuple[str, Any]]:
 def rows(fields: list[tuple[str, Any]]) -> str:
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for key, field in fields:
-        default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
+        default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True, validated_data={})!r}`"
         if "problems.t" in key and key.count(".") == 1:
             default = "`arithmetic`"
         lines.append(f"| `{key}` | {type_name(field.annotation)} | {default} | {(field.description or '').replace('|', '/')} |")

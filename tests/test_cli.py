@@ -18,8 +18,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from conftest import Sent
 
-from sent_rl import __version__, cli
+from sent_rl import __version__
 from sent_rl.config import load_config, recipe_names
 from sent_rl.files import read_facts, read_table
 from sent_rl.models import EMBEDDED
@@ -36,26 +37,6 @@ SMALL = [
     "evaluate.samples=4",
     "evaluate.k=[1,4]",
 ]
-
-Sent = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Sent:
-    """Runs the command in this process, in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sent", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
 
 
 def small(*more: str) -> list[str]:
@@ -85,7 +66,7 @@ def test_the_demo_prints_what_it_did(demo: tuple[Path, str]) -> None:
     _, out = demo
     steps = [line for line in out.splitlines() if line.startswith("step ")]
     assert len(steps) == 4
-    for word in ("stage", "reward", "entropy", "low 8", "high-cov", "kl", "tok/s"):
+    for word in ("stage", "reward", "entropy", "low 8", "high-cov", "kl", "tok/s", "s/step", " left"):
         assert word in steps[0]
     assert [next(s for s in ("stage 0", "stage 1") if s in steps[i]) for i in (0, -1)] == ["stage 0", "stage 1"]
     tail = out.splitlines()[-9:]
@@ -146,7 +127,9 @@ def test_a_finished_run_is_not_done_again(demo: tuple[Path, str], sent: Sent) ->
     (folder / "run.yaml").write_text(written)
     before[folder / "run.yaml"] = (folder / "run.yaml").stat().st_mtime_ns
     assert code == 0
-    assert "step " not in out
+    assert not [line for line in out.splitlines() if line.startswith("step ")]
+    for step in ("scored", "staged", "trained", "evaluated"):
+        assert f"{step} already: " in out
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != "report.html"} == before
 
 
@@ -186,6 +169,7 @@ def test_a_cut_training_goes_on(demo: tuple[Path, str], sent: Sent, tmp_path: Pa
     code, out, err = sent("run", "quickstart", "--out", str(folder), *small())
     assert code == 0, err
     assert [line.split()[1] for line in out.splitlines() if line.startswith("step ")] == ["3/4", "4/4"]
+    assert f"training goes on after step 2: {folder / 'training' / 'checkpoint-2'}" in out
     assert (folder / "training/final/model.safetensors").read_bytes() == (demo[0] / "training/final/model.safetensors").read_bytes()
     kept = [json.loads(line)["reward"] for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
     assert kept == [json.loads(line)["reward"] for line in (demo[0] / "training" / "metrics.jsonl").read_text().splitlines()]
@@ -269,11 +253,20 @@ def test_mistakes_end_in_one_line_and_leave_nothing(sent: Sent, mistake: str, tm
 
 
 def test_mistakes_on_the_command_line(sent: Sent, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.gguf").touch()
     for arguments, message in (
         (["run", "quikstart"], "unknown recipe 'quikstart'; did you mean 'quickstart'?"),
         (["run", "nope.yaml"], "nope.yaml: no such recipe file"),
         (["stage", "nope.parquet"], "nope.parquet: no such file"),
-        (["report", "."], "no run directory"),
+        (["report", "."], "nothing to report"),
+        (["score", "arithmetic", "--out", "scores.csv"], "scores.csv: what is written here is .parquet; name it scores.parquet"),
+        (["stage", "scores.parquet", "--out", "c.jsonl"], "name it c.parquet"),
+        (["convert", "arithmetic", "p.csv"], "p.csv: what is written here is .jsonl or .parquet; name it p.jsonl"),
+        (["evaluate", "embedded", "--out", "e", "--n", "4", "--k", "1,8"], "every k must lie between 1 and samples (4), not [1, 8]"),
+        (["evaluate", "data/modle", "--out", "e"], "data/modle: no such model folder"),
+        (["evaluate", "data/a.gguf", "--out", "e"], "data/a.gguf: is a file; a model is the folder"),
+        (["evaluate", "nobody/nothing", "--out", "e"], "neither a folder here nor a model that could be loaded from the Hub"),
         (["methods", "snt"], "did you mean 'sent'?"),
         (["evaluate", "./nope", "--out", "e"], "no such model folder"),
         (["train", "nope.parquet", "--out", "t"], "no such file"),
@@ -360,6 +353,9 @@ def test_metrics_at_every_update(sent: Sent, demo: tuple[Path, str], tmp_path: P
 def test_interrupting_says_what_to_do(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sent_rl.cli", "score", "arithmetic", "--out", "s.parquet", "--set", "problems.train.count=1500"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "score: 0 of 1500\n"  # a pipe is told as soon as a terminal is
+        assert process.poll() is None
         while not list(tmp_path.glob("s.parquet.parts/*.parquet")):
             assert process.poll() is None
             time.sleep(0.05)

@@ -52,6 +52,7 @@ def test_imports_run_one_way() -> None:
         "doctor",
         "pipeline",
         "study",
+        "shell",
         "cli",
         "train",
     ]

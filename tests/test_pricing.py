@@ -49,6 +49,7 @@ def test_every_recipe_has_a_price(name: str) -> None:
     assert len(layouts) == (2 if name in (*PAPER[:2], *PUBLISHED[:2]) else 1)  # offloaded: in shards alone
     assert any(line.endswith(": fits") for line in layouts), "on the hardware that it names itself"
     assert not any(line.startswith("warning") for line in lines)
+    assert any("needs the whole model on every GPU" in line for line in lines) == (name in PUBLISHED)
 
 
 def test_the_prices_in_the_docs_are_todays() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter
 
+from sent_rl.answers import equivalent
 from sent_rl.errors import UserError
-from sent_rl.problems import Problem, Prompting, Source, arithmetic_problems
+from sent_rl.problems import Problem, Prompting, Source, arithmetic_problems, problems_from_rows, write_problems
 
 
 def load(value: Any) -> list[Problem]:
@@ -52,6 +54,83 @@ def test_gsm8k_solutions(tmp_path: Path) -> None:
     assert load({"path": path, "prompt": "question"})[0].answer == "4"
 
 
+ALTERNATIVES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"answer": ["6", "1"]}, ("6", "1")),
+    ({"answer": [6, 0.5, "six", "6"]}, ("6", "0.5", "six")),
+    ({"answer": 6.0}, ("6",)),
+    ({"answer": ["#### 6", "so it is\n#### 7"]}, ("6", "7")),
+    ({"answer": "6", "accept": "61"}, ("6", "61")),
+    ({"answer": ["6", "1"], "accept": ["1", "2"]}, ("6", "1", "2")),
+    ({"reward_model": {"ground_truth": ["6", "1"]}, "extra_info": {"accept": ["2"]}}, ("6", "1", "2")),
+    ({"answer": "['6', '1']"}, ("['6', '1']",)),
+]
+
+
+@pytest.mark.parametrize(("row", "golds"), ALTERNATIVES)
+def test_a_list_of_answers_means_alternatives(tmp_path: Path, row: dict[str, Any], golds: tuple[str, ...]) -> None:
+    """The same from JSON lines, from parquet, and from rows as the Hub gives them."""
+    rows = [{"prompt": "?", **row}]
+    found = load(write_lines(tmp_path / "a.jsonl", *rows)) + problems_from_rows(rows, "hub/set")
+    if not isinstance(row.get("answer"), list) or len({type(each) for each in row["answer"]}) == 1:
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+        found += load(str(tmp_path / "a.parquet"))
+    assert {problem.golds for problem in found} == {golds}
+    assert all(equivalent(problem.golds, gold) for problem in found for gold in golds)
+
+
+def test_alternatives_survive_every_kind_of_file(tmp_path: Path) -> None:
+    problems = problems_from_rows([{"prompt": "?", "answer": ["6", "1"], "id": "a"}], "set")
+    for schema in ("plain", "verl"):
+        for suffix in ("jsonl", "parquet"):
+            path = tmp_path / f"{schema}.{suffix}"
+            write_problems(problems, path, "verl" if schema == "verl" else "plain")
+            assert [p.golds for p in load(str(path))] == [("6", "1")]
+
+
+def test_csv(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('\ufeffprompt,answer,note\r\n"1+1, and\r\nno more?\u2028",2,\r\n2+2?,4,easy\r\n', encoding="utf-8")
+    found = load(str(path))
+    assert [(p.id, p.answer) for p in found] == [("a-1", "2"), ("a-2", "4")]
+    assert found[0].prompt.split() == ["1+1,", "and", "no", "more?"]
+    assert found[1].metadata == {"note": "easy"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prompt,answer\n1+1?,2\n1,000+1?,1001\n", "line 3 has 3 fields, and line 1 names 2 columns; put a field"),
+        ("prompt,prompt\n1,2\n", "line 1 names a column twice"),
+        ('prompt,answer\n"1+1?,2\n', "line 2 is not CSV"),
+        ("", "no problems in it"),
+        ("question,answer\n1+1?,2\n", "--set problems.train.prompt=question"),
+    ],
+)
+def test_bad_csv_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        load(str(tmp_path / "a.csv"))
+
+
+def test_files_that_are_not_read_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("prompt\tanswer\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"a\.tsv: \.tsv is not read; convert the file to one of \.jsonl"):
+        load(str(tmp_path / "a.tsv"))
+    (tmp_path / "a.data").write_text("prompt answer\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"line 1 is not JSON .*; \.jsonl, .* files are read"):
+        load(str(tmp_path / "a.data"))
+    with pytest.raises(UserError, match="is a folder; name one file in it"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["./trian", "../nowhere/trian", "/nowhere/trian", "~/nowhere-trian", "data/trian", "trian.csv", "a/b.tsv"])
+def test_a_misspelled_path_is_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match="no such file"):
+        load(name)
+
+
 def test_gsm8k_copy(shared_data: Path) -> None:
     found = load({"path": str(shared_data / "gsm8k" / "openai_test.jsonl"), "prompt": "question"})
     assert len(found) == 1319
@@ -66,7 +145,35 @@ def test_dapo_copy(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "changes", "message"),
     [
-        ([{"question": "a", "answer": "1"}], {}, "row 1 has no column 'prompt'; it has question, answer"),
+        (
+            [{"question": "a", "answer": "1"}],
+            {},
+            "row 1 has no column 'prompt'; its columns: question, answer; --set problems.train.prompt=question",
+        ),
+        ([{"q": "a", "answr": "1"}], {"prompt": "q"}, "its columns: q, answr; --set problems.train.answer=answr"),
+        ([{"prompt": "a", "x": "1"}], {}, "its columns: prompt, x; --set problems.train.answer=COLUMN"),
+        ([{"prompt": "a", "answer": math.nan}], {}, "row 1 has nothing in column 'answer'"),
+        ([{"prompt": "a", "answer": []}], {}, "row 1 has an empty list in column 'answer'"),
+        (
+            [{"prompt": "a", "answer": ["1"]}, {"prompt": "b", "answer": ["1", None]}],
+            {},
+            "row 2: column 'answer': an answer is text or a number, not None",
+        ),
+        ([{"prompt": "a", "answer": [["1"], "2"]}], {}, r"row 1: column 'answer': an answer is text or a number, not \['1'\]"),
+        ([{"prompt": "a", "answer": [" "]}], {}, "row 1: column 'answer': an answer is text or a number, not ' '"),
+        ([{"prompt": "a", "answer": math.inf}], {}, "row 1: column 'answer': an answer is text or a number, not inf"),
+        (
+            [{"prompt": "a", "answer": {"value": 1}}],
+            {},
+            "holds an object, not an answer; name a field of it, e.g. --set problems.train.answer=answer.value",
+        ),
+        ([{"prompt": "a", "answer": "1", "accept": [{}]}], {}, "row 1: column 'accept': an answer is text or a number"),
+        (
+            [{"prompt": "a", "answer": "1", "tolerance": "abc"}],
+            {},
+            "row 1: column 'tolerance': a tolerance is a number, 0 or more, not 'abc'",
+        ),
+        ([{"prompt": [{"role": "user"}], "answer": "1"}], {}, "a prompt is text or one user message"),
         ([{"prompt": "a"}], {}, "no column 'answer'"),
         ([], {}, "no problems in it"),
         ([{"prompt": "a", "answer": "1", "id": 7}, {"prompt": "b", "answer": "1", "id": 7}], {}, "row 2 has the id '7' of row 1"),
@@ -98,6 +205,13 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="UTF-8"):
         load(str(tmp_path / "b.jsonl"))
+
+
+def test_the_setting_that_mends_a_column_is_that_of_the_set(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", {"problem": "?", "answer": "1"})
+    source: Any = TypeAdapter(Source).validate_python(path)
+    with pytest.raises(UserError, match=r"--set problems\.test\.prompt=problem$"):
+        source.load("problems.test")
 
 
 def test_hub_is_asked_for_ids_and_says_so_when_it_fails() -> None:

@@ -112,6 +112,7 @@ def test_an_online_curriculum_reads_no_open_thought() -> None:
         processing_class=SimpleNamespace(batch_decode=lambda ids, **_: [texts[i[-1]] for i in ids]),
         args=SimpleNamespace(extract=["boxed"], thoughts=False),
         _metrics={"train": {"semantic_entropy": []}},
+        _finished=lambda batch: [True] * len(batch["completion_ids"]),
     )
     found: dict[int, float] = {}
     prompts = np.array([["opens"], ["opens"], ["plain"], ["plain"]])

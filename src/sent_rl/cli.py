@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +10,7 @@ import typer
 from sent_rl import __version__
 from sent_rl.console import console
 from sent_rl.errors import UserError
+from sent_rl.shell import run_app
 
 if TYPE_CHECKING:
     from sent_rl.config import RunConfig
@@ -68,7 +65,10 @@ def _row_schema(name: str) -> RowSchema:
     return "verl" if name == "verl" else "plain"
 
 
-def _refuse_existing(path: Path) -> None:
+def _refuse_existing(path: Path, *kinds: str) -> None:
+    """Refuse an output that is there already, or whose name is not of one of ``kinds``."""
+    if path.suffix not in (kinds or (path.suffix,)):
+        raise UserError(f"{path}: what is written here is {' or '.join(kinds)}; name it {path.with_suffix(kinds[0])}")
     if path.exists():
         raise UserError(f"{path}: exists already; choose another name or remove it")
 
@@ -114,7 +114,9 @@ def run(
 
 @app.command()
 def score(
-    problems: Annotated[str | None, typer.Argument(help="arithmetic, gym:FAMILY, a .jsonl, .json or .parquet file, or a Hub id.")] = None,
+    problems: Annotated[
+        str | None, typer.Argument(help="arithmetic, gym:FAMILY, a file (.jsonl, .json, .parquet, .csv) or a Hub id.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="The table to write.")] = Path("scores.parquet"),
     model: Model = None,
     samples: Annotated[int | None, typer.Option(help="Responses a problem (key score.samples).")] = None,
@@ -128,7 +130,7 @@ def score(
 
     options = {"problems__train": problems, "model__path": model, "score__samples": samples}
     config = _config(recipe, settings, **options, engine__kind=engine, engine__ray__workers=ray)
-    _refuse_existing(out)
+    _refuse_existing(out, ".parquet")
     pipeline.score(config, config.problems.train.load(), out)
 
 
@@ -145,7 +147,7 @@ def stage(
     from sent_rl import pipeline
 
     config = _config(recipe, settings, stage__stages=stages, stage__order=order)
-    _refuse_existing(out)
+    _refuse_existing(out, ".parquet")
     pipeline.stage(config, scores, out)
 
 
@@ -155,6 +157,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, metrics.jsonl and the trained model (final/).")],
     model: Model = None,
     method: Annotated[str | None, typer.Option(help="The method (key method.name); see `sent methods`.")] = None,
+    reward_function: Annotated[
+        str | None, typer.Option(metavar="MODULE:NAME", help="A reward of yours (key answers.reward_function; docs/rewards.md).")
+    ] = None,
     processes: Processes = 1,
     layout: Layout = None,
     recipe: RecipeOption = None,
@@ -163,7 +168,7 @@ def train(
     """Train on a curriculum, stage after stage. The same command again resumes at the last checkpoint."""
     from sent_rl import pipeline
 
-    config = _config(recipe, settings, model__path=model, method=method)
+    config = _config(recipe, settings, model__path=model, method=method, answers__reward_function=reward_function)
     console.print(f"trained model: {pipeline.train(config, curriculum, out, processes, layout)}")
 
 
@@ -215,7 +220,7 @@ def evaluate(
 
 @app.command("check-overlap")
 def check_overlap(
-    train: Annotated[str, typer.Argument(help="Training problems: a .jsonl, .json or .parquet file, or a Hub id.")],
+    train: Annotated[str, typer.Argument(help="Training problems: a file (.jsonl, .json, .parquet, .csv) or a Hub id.")],
     benchmarks: Annotated[str, typer.Option(help="Names with commas between them (docs/evaluation.md); paper: its six.")] = "paper",
     data: Annotated[Path | None, typer.Option(help="Folder with copies of the benchmarks, instead of the Hub.")] = None,
     out: Annotated[Path, typer.Option("--out", help="The report to write, JSON.")] = Path("overlap.json"),
@@ -226,8 +231,9 @@ def check_overlap(
     """Find training problems that re-appear in a benchmark, and those that the training set repeats."""
     from sent_rl import pipeline
 
-    for path in (out, *([clean] if clean else [])):
-        _refuse_existing(path)
+    _refuse_existing(out, ".json")
+    if clean is not None:
+        _refuse_existing(clean, ".jsonl", ".parquet")
     config = _config(None, settings, problems__train=train)
     pipeline.check_overlap(config, _names(benchmarks), out, data=data, clean=clean, schema=_row_schema(schema))
 
@@ -242,7 +248,7 @@ def convert(
     """Write problems of any source as a file, in verl's row schema for example."""
     from sent_rl.problems import write_problems
 
-    _refuse_existing(out)
+    _refuse_existing(out, ".jsonl", ".parquet")
     config = _config(None, settings, problems__train=problems)
     found = config.problems.train.load()
     template = config.prompting.template.strip() if "template" in config.prompting.model_fields_set else "{question}"
@@ -306,8 +312,8 @@ def study(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
-    """Write report.html from what a run directory holds."""
+def report(folder: Annotated[Path, typer.Argument(help="What `sent run`, `sent train` or `sent evaluate` wrote to.")]) -> None:
+    """Write report.html from what a folder of a run, a training or an evaluation holds."""
     from sent_rl.report import write_report
 
     console.print(f"report: {write_report(folder)}")
@@ -346,35 +352,9 @@ def doctor() -> None:
         console.print(line)
 
 
-class _Interrupted(BaseException):
-    """Ctrl-C, by a name that the command-line library does not swallow."""
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise _Interrupted
-
-
 def main() -> None:
     """Entry point of ``sent``."""
     run_app(app)
-
-
-def run_app(app: typer.Typer) -> None:
-    """Run a command: a mistake of the user's is one line and exit code 2."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    before = signal.signal(signal.SIGINT, _interrupt)
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except _Interrupted:
-        if os.environ.get("RANK", "0") == "0":  # one voice
-            print("interrupted; the same command goes on from the last finished part", file=sys.stderr)
-        sys.exit(130)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 if __name__ == "__main__":

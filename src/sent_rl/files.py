@@ -73,6 +73,14 @@ def write_error(path: Path, error: Exception) -> UserError | None:
     return None
 
 
+def looks_like_path(name: str) -> bool:
+    """Whether a name that is not there was meant as a path and not as an id of the Hub (owner/name).
+
+    A path starts with ``.``, ``/`` or ``~``, or lies in a folder that exists.
+    """
+    return name.startswith((".", "/", "~")) or ("/" in name and Path(name).parent.is_dir())
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)

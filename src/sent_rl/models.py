@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sent_rl.errors import UserError
-from sent_rl.files import atomic
+from sent_rl.files import atomic, looks_like_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -45,7 +45,9 @@ def resolve_model(path: str) -> str:
         if not (folder / "config.json").is_file():
             raise UserError(f"{path}: not a model folder, it has no config.json")
         return str(folder)
-    if path.startswith((".", "/", "~")) or path.count("/") != 1:
+    if folder.is_file():
+        raise UserError(f"{path}: is a file; a model is the folder that holds config.json")
+    if looks_like_path(path) or path.count("/") != 1:
         raise UserError(f"{path}: no such model folder; give a folder, a Hub id (owner/name), 'embedded' or 'smollm2'")
     return path
 
@@ -153,7 +155,8 @@ def _check_files(name: str) -> None:
 
 
 def _not_loaded(name: str, error: Exception) -> UserError:
-    return UserError(f"model.path: {name!r} cannot be loaded ({str(error).strip().splitlines()[0]})")
+    what = "cannot be loaded" if Path(name).exists() else "is neither a folder here nor a model that could be loaded from the Hub"
+    return UserError(f"model.path: {name!r} {what} ({str(error).strip().splitlines()[0]})")
 
 
 def _converted_smollm2() -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sent_rl.config import RunConfig, dump_config, renewed
-from sent_rl.console import console, progress, step_line
+from sent_rl.console import StepLines, console, progress
 from sent_rl.context import check_prompts, fitted
 from sent_rl.curriculum import CURRICULUM, SCORES, ScoreCounts, equal_sizes, score_rows, stage_facts, stage_rows
 from sent_rl.errors import UserError
@@ -29,6 +29,7 @@ from sent_rl.provenance import BENCHMARK_KEYS, FORM_KEYS, as_in_table, as_traine
 from sent_rl.report import summary, write_benchmarks, write_report
 from sent_rl.rollouts import Prompt, Response, check_engine, collect, engine_identity, lazy_engine, read_recorded, responses_to
 from sent_rl.spelling import check_spelling
+from sent_rl.trainers.reward import load_reward
 
 BASE, TRAINED = "base", "trained"
 _VERSIONED = ("sent-rl", "torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
@@ -43,6 +44,7 @@ def run(config: RunConfig, folder: Path, processes: int = 1, layout: str | None 
     Raises:
         UserError: the folder holds another run, or a step cannot be done.
     """
+    console.print(f"run directory: {folder}")
     config = fitted(config)
     if not (folder / "training" / "final").is_dir():
         from sent_rl.trainers.trl.layouts import check_layout
@@ -51,7 +53,9 @@ def run(config: RunConfig, folder: Path, processes: int = 1, layout: str | None 
     test_problems = prepare(config, folder)
     evaluation = folder / "evaluation"
     trained = train(config, folder / "curriculum.parquet", folder / "training", processes, layout)
-    if not (evaluation / "results.json").is_file():
+    if (evaluation / "results.json").is_file():
+        console.print(f"evaluated already: {evaluation}")
+    else:
         evaluate(config, {BASE: None, TRAINED: str(trained)}, test_problems, evaluation)
     page = write_report(folder)
     console.print()
@@ -63,13 +67,17 @@ def run(config: RunConfig, folder: Path, processes: int = 1, layout: str | None 
 def prepare(config: RunConfig, folder: Path) -> Sequence[Problem]:
     """The steps before training; returns the problems to test on."""
     config = fitted(config)
-    train_problems, test_problems = config.problems.train.load(), config.problems.test.load()
+    train_problems, test_problems = config.problems.train.load(), config.problems.test.load("problems.test")
     check(config, folder, train_problems, test_problems)
     claim_run(config, folder)
     scores, curriculum = folder / "scores.parquet", folder / "curriculum.parquet"
-    if not scores.is_file():
+    if scores.is_file():
+        console.print(f"scored already: {scores}")
+    else:
         score(config, train_problems, scores)
-    if not curriculum.is_file():
+    if curriculum.is_file():
+        console.print(f"staged already: {curriculum}")
+    else:
         stage(config, scores, curriculum)
     return test_problems
 
@@ -165,6 +173,7 @@ def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1,
     already = (folder / "final").is_dir()
     if not already:
         check_spelling(config.model, [config.prompting.render(problem_of(row)) for row in rows])
+        _check_reward(config)
     if (processes > 1 or layout is not None) and not already:
         from sent_rl.trainers.trl.launch import launch
 
@@ -173,10 +182,23 @@ def train(config: RunConfig, curriculum: Path, folder: Path, processes: int = 1,
         console.print("loading the trainer")
     from sent_rl.trainers.trl.run import train as train_with_trl
 
-    trained = train_with_trl(config, rows, folder, lambda metrics, steps: console.print(step_line(metrics, steps)))
+    trained = train_with_trl(config, rows, folder, StepLines(), _say_where_training_goes_on)
     if already:
-        console.print("trained already")
+        console.print(f"trained already: {trained}")
     return trained
+
+
+def _check_reward(config: RunConfig) -> None:
+    """Import the user's reward function, where there is one; a UserError says what is wrong with it."""
+    if config.answers.reward_function is not None:
+        load_reward(config.answers.reward_function)
+
+
+def _say_where_training_goes_on(folder: Path, checkpoint: Path | None) -> None:
+    if checkpoint is None:
+        console.print(f"{folder}: no whole checkpoint yet; training starts at step 1 again")
+    else:
+        console.print(f"training goes on after step {checkpoint.name.rpartition('-')[2]}: {checkpoint}")
 
 
 def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequence[Problem], folder: Path) -> None:
@@ -187,7 +209,7 @@ def evaluate(config: RunConfig, models: Mapping[str, str | None], problems: Sequ
 def evaluate_models(config: RunConfig, models: Mapping[str, str], folder: Path) -> None:
     """Models on the test problems, asked as in the table that these come from and as in training."""
     test = config.problems.test
-    problems = test.load()
+    problems = test.load("problems.test")
     if isinstance(test, File) and test.path.endswith(".parquet"):
         config = as_in_table(config, Path(test.path), FORM_KEYS)
     evaluate(as_trained(config, models.values()), models, problems, folder)
@@ -210,6 +232,9 @@ def evaluate_sets(config: RunConfig, models: Mapping[str, str | None], sets: Seq
         name: Sampler(config.engine, config.model, path, number, section.samples, section.sampling, config.seed)
         for number, (name, path) in enumerate(models.items())
     }
+    for questions in sets:
+        if questions.is_done:
+            console.print(f"evaluated already: {questions.folder}")
     draw(samplers, sets, progress)
     for questions in sets:
         if not questions.is_done:
@@ -286,7 +311,7 @@ def export_verl(config: RunConfig, folder: Path, *, curriculum: Path | None = No
     config = fitted(config, "train")
     train = config.problems.train.load() if rows is None else []
     options["gpus"] = options.get("gpus") or config.hardware.gpus
-    export(config, folder, curriculum=rows, train=train, test=config.problems.test.load(), **options)
+    export(config, folder, curriculum=rows, train=train, test=config.problems.test.load("problems.test"), **options)
     console.print(f"verl job: bash {folder / 'command.sh'}; on several machines first {folder / 'cluster.sh'}")
 
 
@@ -343,6 +368,7 @@ def check(config: RunConfig, folder: Path, train_problems: Sequence[Problem], te
     check_prompts(config, "train", to_train)
     check_prompts(config, "evaluate", to_test)
     if not (folder / "training" / "final").is_dir():
+        _check_reward(config)
         from sent_rl.trainers.trl.run import training_arguments
         from sent_rl.trainers.trl.stages import StagePlan
 

@@ -131,6 +131,8 @@ def _memory_lines(config: RunConfig, shape: Shape) -> list[str]:
     for layout, need in needs.items():
         fits = "fits" if need < 0.95 * room else "DOES NOT FIT"
         lines.append(f"memory for an update, {layout}: {need:.1f} GB of {room:g}: {fits}")
+    if "reference" in config.train.stage_reset and hardware.gpus > 1:
+        lines.append("train.stage_reset: with TRL a new reference needs the whole model on every GPU; with verl shards will do")
     if config.train.offload:
         lines.append(f"main memory for what is offloaded, over all machines: {held(config, shape) / 1e9:,.0f} GB")
     if min(needs.values()) >= 0.95 * room:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from sent_rl.cli import Recipe, Settings, run_app
+from sent_rl.cli import Recipe, Settings
+from sent_rl.shell import run_app
 
 _POLL = 2.0
 

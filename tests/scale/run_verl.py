@@ -35,7 +35,7 @@ def write_job(folder: Path, stages: int = 2, **changes: Any) -> list[Problem]:
     config = load_config("quickstart", [], {**_RECIPE, **changes})
     problems = config.problems.train.load()
     rows = [{**problem_row(p), "stage": i * stages // len(problems), "semantic_entropy": i / len(problems)} for i, p in enumerate(problems)]
-    export(config, folder / "job", curriculum=rows, test=config.problems.test.load(), gpus=1, prompt_tokens=64)
+    export(config, folder / "job", curriculum=rows, test=config.problems.test.load("problems.test"), gpus=1, prompt_tokens=64)
     return problems
 
 

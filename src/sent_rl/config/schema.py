@@ -61,6 +61,11 @@ class Answers(_Section):
         min_length=1,
         description=f"strategies of the training reward; null: extract without {', '.join(LAST_RESORTS)}",
     )
+    reward_function: str | None = Field(
+        None,
+        description="the training reward as a function of yours, my_package.my_module:reward "
+        "(docs/rewards.md); scores and evaluation still compare answers",
+    )
     score: list[str] | None = Field(
         None,
         min_length=1,
@@ -80,6 +85,14 @@ class Answers(_Section):
             if name not in STRATEGIES:
                 raise ValueError(f"unknown strategy {name!r}; {nearest(name, STRATEGIES)}")
         return strategies
+
+    @field_validator("reward_function")
+    @classmethod
+    def _import_path(cls, path: str | None) -> str | None:
+        module, _, attribute = (path or "module:name").partition(":")
+        if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
+            raise ValueError(f"answers.reward_function: {path!r}; write my_package.my_module:reward")
+        return path
 
     @model_validator(mode="after")
     def _rewards_something(self) -> Answers:
@@ -182,17 +195,32 @@ class Train(_Section):
         return self.micro_batch or self.questions_per_step * self.generations // self.updates_per_rollout
 
 
+_USUAL_K, _USUAL_SAMPLES = (1, 8, 16, 32), 32
+
+
+def _k_up_to_samples(given: Mapping[str, Any]) -> list[int]:
+    """The default K: the usual ones that so many samples allow, and all of them."""
+    samples: int = given.get("samples", _USUAL_SAMPLES)
+    return [*(k for k in _USUAL_K if k < samples), samples]
+
+
 class Evaluate(_Section):
     """Pass@K and Avg@K on the test problems."""
 
-    samples: int = Field(32, ge=1, description="responses a problem; every K is estimated from them")
-    k: list[int] = Field([1, 8, 16, 32], min_length=1, description="the K of Pass@K and Avg@K, samples at most")
+    samples: int = Field(_USUAL_SAMPLES, ge=1, description="responses a problem; every K is estimated from them")
+    k: list[int] = Field(
+        default_factory=_k_up_to_samples,
+        min_length=1,
+        description="the K of Pass@K and Avg@K, samples at most; by default samples itself and those of 1, 8, 16, 32 below it",
+    )
     sampling: Sampling = Sampling()
 
     @model_validator(mode="after")
     def _enough(self) -> Evaluate:
         if not all(1 <= k <= self.samples for k in self.k):
-            raise ValueError(f"every k must lie between 1 and samples ({self.samples}), not {self.k}")
+            raise ValueError(
+                f"evaluate.k: every k must lie between 1 and samples ({self.samples}), not {self.k}; change k (--k) or samples (--n)"
+            )
         return self
 
 

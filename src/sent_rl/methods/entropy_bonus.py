@@ -16,8 +16,9 @@ class EntropyBonus(Method):
     Equation: maximise mean_t [ min(r_t A, clip(r_t) A) + c H_t ], gradient through H_t. Adaptive: with e = -mean log pi_old(o_t) of the
     step, the bonus acts only where e < target; after the step c moves by +delta if e < target, else by -delta, inside [min, max].
 
-    Source: fixed: c = 1e-3 was verl's default for years, and is the "w/ En" of SENT (arXiv 2512.04359). Adaptive: He et al., Skywork-OR1,
-    arXiv 2505.22312, with the constants of its scripts (start 0, target 0.2 nats, delta 1e-4, max 5e-3).
+    Source: fixed: Mnih et al., arXiv 1602.01783, section 4; c = 1e-3 was verl's default for years, and is the "w/ En" of SENT
+    (arXiv 2512.04359). Adaptive: He et al., Skywork-OR1, arXiv 2505.22312, with the constants of its scripts (start 0, target 0.2 nats,
+    delta 1e-4, max 5e-3).
 
     Defaults: fixed, c = 1e-3. `adaptive: true` starts at `adaptive_start` and ignores `coef`.
 

@@ -3,7 +3,8 @@
 from sent_rl.problems.arithmetic import arithmetic_problems
 from sent_rl.problems.problem import PROBLEMS, Problem, problem_of, problem_row
 from sent_rl.problems.prompting import Prompting
-from sent_rl.problems.sources import Source, parse_source, problems_from_rows
+from sent_rl.problems.rows import problems_from_rows
+from sent_rl.problems.sources import Source, parse_source
 from sent_rl.problems.writing import write_problems
 
 __all__ = [

@@ -23,21 +23,35 @@ VERL = pa.schema(
         "prompt": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
         "ability": pa.string(),
         "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
-        "extra_info": pa.struct({"index": pa.int64(), "id": pa.string(), **_GRADING}),
+        "extra_info": pa.struct({"index": pa.int64(), "id": pa.string(), **_GRADING, "prompt": pa.string(), "metadata": pa.string()}),
     }
 )
-"""What verl's RLHFDataset and its reward managers read; ``extra_info`` holds what our grader may need besides."""
+"""What verl's RLHFDataset and its reward managers read; ``extra_info`` holds what a reward may need besides.
+
+verl shows a reward neither the prompt nor the other columns of a problem: ``prompt`` is its text, and
+``metadata`` those columns as JSON.
+"""
+_OF_VERL = ("data_source", "ability", "reward_model", "extra_info")
 _PLAIN = pa.schema({"id": pa.string(), "prompt": pa.string(), "answer": pa.string(), "source": pa.string(), **_GRADING})
 
 
 def verl_row(problem: Problem, index: int, template: str = "{question}") -> dict[str, Any]:
     """A row of VERL; the question inside ``template`` is the one user message."""
+    prompt = template.replace("{question}", problem.prompt)
+    columns = {key: value for key, value in problem.metadata.items() if key not in _OF_VERL}
     return {
         "data_source": problem.source or "sent-rl",
-        "prompt": [{"role": "user", "content": template.replace("{question}", problem.prompt)}],
+        "prompt": [{"role": "user", "content": prompt}],
         "ability": "math",
         "reward_model": {"style": "rule", "ground_truth": problem.answer},
-        "extra_info": {"index": index, "id": problem.id, "accept": list(problem.golds[1:]), "tolerance": problem.tolerance},
+        "extra_info": {
+            "index": index,
+            "id": problem.id,
+            "accept": list(problem.golds[1:]),
+            "tolerance": problem.tolerance,
+            "prompt": prompt,
+            "metadata": json.dumps(columns, default=str, ensure_ascii=False),
+        },
     }
 
 

@@ -1,4 +1,4 @@
-"""A run as a page and as a few lines of text."""
+"""What a command left in a folder, as a page and as a few lines of text."""
 
 from sent_rl.report.benchmarks import write_benchmarks
 from sent_rl.report.page import write_report

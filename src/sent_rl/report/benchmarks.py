@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from sent_rl.errors import UserError
 from sent_rl.evaluation.benchmarks import BENCHMARKS
 from sent_rl.evaluation.estimators import Z_95
 from sent_rl.evaluation.paper import paper_arm
 from sent_rl.files import write_json, write_text
-from sent_rl.report.tables import aligned, distinct_metrics, markdown
+from sent_rl.report.sections import evaluation, render
+from sent_rl.report.tables import distinct_metrics, markdown, terminal_table
 
 _NOTE = (
     "Per cent; +- is half of a 95 % interval over questions (over groups of questions where they share a text, as in Minerva). "
@@ -37,18 +36,30 @@ def write_benchmarks(folder: Path, names: Sequence[str], paper: Sequence[str] = 
     Raises:
         UserError: a benchmark has no results yet.
     """
-    found = {name: _results(folder / name / "results.json") for name in names}
-    gathered = {"benchmarks": found, **{part: _averages(found, part) for part in ("models", "differences")}}
+    gathered = _gathered(folder, names)
+    found = gathered["benchmarks"]
     write_json(folder / "results.json", gathered)
     table = benchmark_table(gathered, paper)
     notes = [_NOTE, *([_PAPER_NOTE] if paper else [])]
     write_text(folder / "table.md", markdown(table) + "\n\n" + "\n".join(notes) + "\n\n" + markdown(_rates_table(found)) + "\n")
-    write_text(folder / "table.txt", aligned(table))
+    write_text(folder / "table.txt", "\n".join(terminal_table(table, gathered, fixed=4)) + "\n")
     write_text(folder / "table.tex", latex(table, notes))
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("sent_rl.report"), autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.get_template("benchmarks.html").render(table=table, rates=_rates_table(found), notes=notes)
+    page = render("benchmarks.html", table=table, rates=_rates_table(found), notes=notes, parts={})
     write_text(folder / "table.html", page)
     return gathered
+
+
+def benchmarks_page(folder: Path, names: Sequence[str]) -> str:
+    """The table over the benchmarks in ``folder``, and of each its numbers and some responses, as HTML."""
+    gathered = _gathered(folder, names)
+    parts = {BENCHMARKS[name].title: evaluation(folder / name) for name in names}
+    rates = _rates_table(gathered["benchmarks"])
+    return render("benchmarks.html", table=benchmark_table(gathered), rates=rates, notes=[_NOTE], parts=parts)
+
+
+def _gathered(folder: Path, names: Sequence[str]) -> dict[str, Any]:
+    found = {name: _results(folder / name / "results.json") for name in names}
+    return {"benchmarks": found, **{part: _averages(found, part) for part in ("models", "differences")}}
 
 
 def _results(path: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def training_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     """Entropy, reward and KL over the steps, stages marked."""
     panels: list[tuple[str, dict[str, tuple[str, str]]]] = [
         ("entropy, nats a token", {"entropy": ("all tokens", BLUE), "entropy/low_entropy": ("low-entropy tokens", ORANGE)}),
-        ("reward (share of right answers)", {"reward": ("reward", GREEN)}),
+        ("mean reward", {"reward": ("reward", GREEN)}),
         ("KL to the reference, nats a token", {"kl": ("kl", GREY)}),
     ]
     with mpl.rc_context(_STYLE):

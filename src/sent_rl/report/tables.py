@@ -11,6 +11,11 @@ from typing import Any
 from sent_rl.evaluation import Estimate
 from sent_rl.files import read_json_lines
 
+TERMINAL = 80
+"""Columns of the terminal that tables are made for."""
+_LONGEST_HEADING = 24
+_GAP = "  "
+
 
 def summary(folder: Path) -> list[str]:
     """The last lines of a run: base against trained, with 95 % intervals, and the entropy at start and end."""
@@ -24,7 +29,7 @@ def summary(folder: Path) -> list[str]:
 
 
 def results_heading(found: Mapping[str, Any]) -> str:
-    return f"{found['problems']} held-out problems, {found['n']} samples each; +- is half of a 95 % interval over problems"
+    return f"{found['problems']} held-out problems, {found['n']} samples each; +- is half of a 95 % interval"
 
 
 def results_lines(found: Mapping[str, Any]) -> list[str]:
@@ -35,11 +40,33 @@ def results_lines(found: Mapping[str, Any]) -> list[str]:
         return f"{value['value']:{sign}.3f} +- {half:.3f}"
 
     columns = {**found["models"], **found["differences"]}
-    lines = [f"{'':10}" + "".join(f"{name:>20}" for name in columns)]
+    table = [["", *columns]]
     for metric in distinct_metrics(found):
         cells = (cell(values[metric], "+" if name in found["differences"] else "") for name, values in columns.items())
-        lines.append(f"{metric:10}" + "".join(f"{text:>20}" for text in cells))
-    return lines
+        table.append([metric, *cells])
+    return terminal_table(table, found)
+
+
+def terminal_table(table: Sequence[Sequence[str]], found: Mapping[str, Any], fixed: int = 1) -> list[str]:
+    """A table of results for a terminal, however long the models' names are.
+
+    Args:
+        table: rows of cells, the first the heading.
+        found: what has the ``models`` and ``differences`` that the heading names.
+        fixed: columns that stand before those of the models.
+    """
+    short = _numbered(list(found["models"]), list(found["differences"]))
+    lines = [f"{short[name]} {name}" for name in found["models"] if name in short]
+    heading = [short.get(name, name) for name in table[0]]
+    return [*lines, *fitted([heading, *table[1:]], fixed)]
+
+
+def _numbered(models: Sequence[str], differences: Sequence[str]) -> dict[str, str]:
+    """``[1]``, ``[2] - [1]`` and so on, to stand for names of which one is too long for a heading."""
+    if all(len(name) <= _LONGEST_HEADING for name in (*models, *differences)):
+        return {}
+    numbers = {name: f"[{number}]" for number, name in enumerate(models, 1)}
+    return numbers | {pair: f"{numbers[model]} - [1]" for pair, model in zip(differences, models[1:], strict=True)}
 
 
 def distinct_metrics(found: Mapping[str, Any]) -> list[str]:
@@ -55,11 +82,28 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (heading, ["---"] * len(heading), *rows))
 
 
-def aligned(table: Sequence[Sequence[str]]) -> str:
-    """The same for a terminal."""
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    pad = [str.ljust if i == 0 else str.rjust for i in range(len(widths))]
-    return "\n".join("  ".join(p(cell, w) for p, cell, w in zip(pad, row, widths, strict=True)).rstrip() for row in table) + "\n"
+def fitted(table: Sequence[Sequence[str]], fixed: int = 1, width: int = TERMINAL) -> list[str]:
+    """The same for a terminal: every column as wide as its content.
+
+    Columns that do not fit into ``width`` go into further tables below, each of which begins with the first ``fixed`` columns again.
+    """
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    room = width - sum(widths[:fixed]) - len(_GAP) * (fixed - 1)
+    blocks: list[list[int]] = [[]]
+    for column in range(fixed, len(widths)):
+        if blocks[-1] and sum(widths[i] + len(_GAP) for i in (*blocks[-1], column)) > room:
+            blocks.append([])
+        blocks[-1].append(column)
+    lines: list[str] = []
+    for block in blocks:
+        lines += [""] if lines else []
+        lines += [_line(row, [*range(fixed), *block], widths) for row in table]
+    return lines
+
+
+def _line(row: Sequence[str], columns: Sequence[int], widths: Sequence[int]) -> str:
+    first, *rest = columns
+    return _GAP.join([row[first].ljust(widths[first]), *(row[i].rjust(widths[i]) for i in rest)]).rstrip()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -45,7 +45,8 @@ def collect(
 
     Args:
         model: what tells this policy from another, as JSON; see ``models.model_identity``.
-        advance: called with the number of problems of every finished part.
+        advance: called first with the number of problems of the parts that were there already, 0 included, then
+            with that of every part that is drawn.
     """
     per_part = max(1, (sampling.batch_size or engine.batch_size) // n)
     identity = [model, n, sampling.model_dump(), seed, logprobs, [p.id for p in problems], list(prompts)]

@@ -41,7 +41,9 @@ def run_study(study: StudyConfig, source: str, folder: Path, jobs: int = 1) -> P
     """
     prepare(study, folder)
     pending = [(arm, seed) for arm, seed in study.cells() if not is_done(study, folder, arm, seed)]
-    with progress("cells", len(pending)) as advance, ThreadPoolExecutor(jobs) as pool:
+    cells = len(list(study.cells()))
+    with progress("cells", cells) as advance, ThreadPoolExecutor(jobs) as pool:
+        advance(cells - len(pending))
         futures = {pool.submit(_in_process, source, study.seeds, folder, arm, seed): (arm, seed) for arm, seed in pending}
         try:
             for future in as_completed(futures):
@@ -63,7 +65,7 @@ def prepare(study: StudyConfig, folder: Path) -> None:
         pipeline.score(config, config.problems.train.load(), scores)
     if not (folder / "base.json").is_file():
         work = folder / "base"
-        pipeline.evaluate(config, {pipeline.BASE: None}, config.problems.test.load(), work)
+        pipeline.evaluate(config, {pipeline.BASE: None}, config.problems.test.load("problems.test"), work)
         write_json(folder / "base.json", _verdicts(work))
         shutil.rmtree(work)
 
@@ -100,7 +102,7 @@ def run_cell(study: StudyConfig, folder: Path, arm: str, seed: int, keep: bool =
     if not (work / "curriculum.parquet").is_file():
         pipeline.stage(config, folder / "scores.parquet", work / "curriculum.parquet")
     trained = pipeline.train(config, work / "curriculum.parquet", work / "training")
-    pipeline.evaluate(config, {pipeline.TRAINED: str(trained)}, config.problems.test.load(), work / "evaluation")
+    pipeline.evaluate(config, {pipeline.TRAINED: str(trained)}, config.problems.test.load("problems.test"), work / "evaluation")
     found = {
         "arm": arm,
         "seed": seed,

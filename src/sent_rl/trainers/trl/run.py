@@ -23,7 +23,9 @@ from sent_rl.config import RunConfig, dump_config, renewed
 from sent_rl.errors import UserError, first_line, nearest
 from sent_rl.files import atomic, check_claim, claim, partial_path, read_json_lines, write_error, write_text
 from sent_rl.models import load
-from sent_rl.problems import problem_of
+from sent_rl.problems import problem_of, problem_row
+from sent_rl.trainers.reward import trl_reward
+from sent_rl.trainers.trl.card import Data
 from sent_rl.trainers.trl.config import SENTConfig
 from sent_rl.trainers.trl.layouts import check_offloading
 from sent_rl.trainers.trl.trainer import STATE_FILE, SENTTrainer
@@ -31,10 +33,19 @@ from sent_rl.trainers.trl.trainer import STATE_FILE, SENTTrainer
 OnStep = Callable[[Mapping[str, Any], int], None]
 """Called after every step with its metrics and the number of steps of the whole run."""
 
+OnResume = Callable[[Path, Path | None], None]
+"""Called where a training goes on, with its folder and the checkpoint; None where none was written yet."""
+
 _FIRST_KEYS = ("step", "stage", "reward", "entropy", "kl", "tokens")
 
 
-def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Path, on_step: OnStep = lambda metrics, steps: None) -> Path:
+def train(
+    config: RunConfig,
+    curriculum: Sequence[Mapping[str, Any]],
+    folder: Path,
+    on_step: OnStep = lambda metrics, steps: None,
+    on_resume: OnResume = lambda folder, checkpoint: None,
+) -> Path:
     """Train the configured model on the rows of a curriculum; resumes at the last whole checkpoint in ``folder``.
 
     Writes ``metrics.jsonl`` (one object a step), ``checkpoint-N/`` and, at the end, ``final/``.
@@ -47,7 +58,8 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
     """
     arguments = training_arguments(config, folder)
     identity, final, processes = _identity(config, curriculum), folder / "final", PartialState()
-    if check_claim(folder, "train.yaml", identity, renew=renewed) and final.is_dir():
+    begun = check_claim(folder, "train.yaml", identity, renew=renewed)
+    if begun and final.is_dir():
         return final
     if config.train.offload:
         check_offloading()
@@ -58,6 +70,8 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
         if processes.is_main_process:
             claim(folder, "train.yaml", identity, renew=renewed)
         checkpoint = last_checkpoint(folder)
+    if begun:
+        on_resume(folder, checkpoint)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:
@@ -72,6 +86,9 @@ def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Pa
         processes.wait_for_everyone()
         if config.train.lora is not None and processes.is_main_process:
             _merge(config, partial)
+        if processes.is_main_process:
+            trainer.create_model_card(config.name)
+            shutil.copy(folder / "README.md", partial)
     processes.wait_for_everyone()
     return final
 
@@ -81,20 +98,31 @@ def _build(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], arguments
     model, tokenizer = load(config.model)
     dataset = _dataset(config, curriculum)
     opened = config.opens_thought(dataset[0]["prompt"], tokenizer=tokenizer)
+    own = config.answers.reward_function
+    reward = trl_reward(own) if own else _reward(partial(config.answers.read_for_reward, opened=opened))
     try:
-        return SENTTrainer(
+        trainer = SENTTrainer(
             model=model,
-            reward_funcs=_reward(partial(config.answers.read_for_reward, opened=opened)),
+            reward_funcs=reward,
             args=arguments,
             train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=_adapter(config),
         )
+        trainer.data = _data(config, curriculum)
+        return trainer
     except (ValueError, RuntimeError, ImportError, TypeError) as error:
         folder = Path(arguments.output_dir)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise error if isinstance(error, UserError) else UserError(f"train: TRL cannot start ({first_line(error)})") from error
+
+
+def _data(config: RunConfig, curriculum: Sequence[Mapping[str, Any]]) -> Data | None:
+    """What the model card calls the training problems."""
+    source, name = config.problems.train, str(curriculum[0].get("source") or "")
+    on_hub = source.kind == "hub" and source.dataset == name
+    return Data(name if on_hub else Path(name).name, on_hub) if name else None
 
 
 def _adapter(config: RunConfig) -> Any:
@@ -250,8 +278,11 @@ def _reward(read: Callable[[str], str | None]) -> Callable[..., list[float]]:
 
 def _dataset(config: RunConfig, curriculum: Sequence[Mapping[str, Any]]) -> Dataset:
     problems = [problem_of(row) for row in curriculum]
+    rows = [problem_row(p) for p in problems] if config.answers.reward_function else []
+    told = {name: [row[name] for row in rows] for name in ("id", "answer", "source", "metadata") if rows}
     return Dataset.from_dict(
         {
+            **told,
             "prompt": [config.prompting.render(p) for p in problems],
             "golds": [list(p.golds) for p in problems],
             "tolerance": [p.tolerance for p in problems],

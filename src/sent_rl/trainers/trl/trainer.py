@@ -25,6 +25,7 @@ from sent_rl.files import write_json
 from sent_rl.methods import Method, Rollouts, State, Treatment, resolve
 from sent_rl.objective import aggregate, kl_estimate, penalty
 from sent_rl.trainers.metrics import treatment_metrics
+from sent_rl.trainers.trl.card import Data, citation_of, complete_card, title_of
 from sent_rl.trainers.trl.checks import check
 from sent_rl.trainers.trl.config import SENTConfig
 from sent_rl.trainers.trl.stages import (
@@ -71,7 +72,9 @@ class SENTTrainer(GRPOTrainer):
     """
 
     _tag_names: ClassVar[list[str]] = ["trl", "grpo", "sent-rl"]
-    _name = "SENT"
+
+    data: Data | None = None
+    """What the model card says was trained on; None leaves it out."""
 
     # TRL's own attributes that are read or swapped here; tests/test_trl_contract.py pins them.
     args: SENTConfig
@@ -100,6 +103,7 @@ class SENTTrainer(GRPOTrainer):
         self.method = resolve(args.method or "sent")
         self.stage_plan = plan_stages(args, train_dataset)
         check(args, self.method, model, model_id, kwargs.get("peft_config"), self.stage_plan is not None)
+        self._name, self._paper = title_of(self.method), citation_of(self.method)
         self._rollout_passes: list[tuple[Tensor, Tensor]] | None = None
         self._loss_inputs: dict[str, Any] | None = None
         self._loss_pass: tuple[Tensor, Tensor] | None = None
@@ -324,6 +328,13 @@ class SENTTrainer(GRPOTrainer):
             self.method_state = state["method"]
             if isinstance(self._order, OnlineStages):
                 self._order.load_state_dict(state["curriculum"])
+
+    def create_model_card(self, model_name: str | None = None, dataset_name: str | None = None, tags: Any = None) -> None:
+        """TRL's card, which cites the method's paper, completed with what is not on the Hub."""
+        on_hub = self.data.name if self.data is not None and self.data.on_hub else None
+        super().create_model_card(model_name or Path(self.args.output_dir).name, dataset_name or on_hub, tags)
+        if self.is_world_process_zero():
+            complete_card(Path(self.args.output_dir) / "README.md", get_config_model_id(self.model.config), self.data)
 
     # ---- metrics
 

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from sent_rl.config import RunConfig, StageReset, Train, dump_config
 from sent_rl.errors import UserError
 from sent_rl.models import resolve_model
+from sent_rl.trainers.reward import load_reward
 
 ACTOR, REFERENCE, ROLLOUT, MODEL = (f"actor_rollout_ref.{part}" for part in ("actor", "ref", "rollout", "model"))
 MODEL_PATH = f"{MODEL}.path"
@@ -96,6 +97,16 @@ def _dtype(job: Job) -> Words:
 def _method(job: Job) -> Words:
     options = {key: value for key, value in job.config.method.model_dump(mode="json").items() if value is not None}
     return {f"{_LOSS}._target_": "sent_rl.trainers.verl.config.SENTPolicyLossConfig", f"+{_LOSS}.method": options}
+
+
+def _reward_function(job: Job) -> Words:
+    """The evaluation's grader, or a function of the user's, which the workers import from where it lies now."""
+    path = job.config.answers.reward_function
+    if path is None:
+        return {f"{_REWARD}.name": "compute_score"}
+    load_reward(path)
+    options = {"function": path, "folder": str(Path.cwd()), "chat": job.config.prompting.chat}
+    return {f"{_REWARD}.name": "compute_user_score"} | {f"+{_REWARD}.reward_kwargs.{key}": value for key, value in options.items()}
 
 
 def _opened(job: Job) -> Words:
@@ -189,6 +200,7 @@ KEYS: Mapping[str, Callable[[Job], Words] | Apart | Refused] = {
     "prompting.chat": lambda job: {} if job.config.prompting.chat else {f"{MODEL}.custom_chat_template": _AS_IT_IS},
     "answers.extract": Apart("of the evaluation; answers.reward and answers.score follow from it where they are not set"),
     "answers.reward": lambda job: {f"+{_REWARD}.reward_kwargs.extract_with": list(job.config.answers.of_reward)},
+    "answers.reward_function": _reward_function,
     "answers.score": lambda job: {f"+{_LOSS}.extract": list(job.config.answers.of_scores)},
     "answers.thoughts": lambda job: {
         f"+{_LOSS}.thoughts": job.config.answers.thoughts,
@@ -260,7 +272,6 @@ def _always(job: Job) -> Words:
         f"{ROLLOUT}.name": job.engine,
         f"{ROLLOUT}.tensor_model_parallel_size": 2 if job.gpus % 2 == 0 else 1,  # verl's default is 2
         f"{_REWARD}.path": "pkg://sent_rl.trainers.verl.reward",
-        f"{_REWARD}.name": "compute_score",
     }
 
 
