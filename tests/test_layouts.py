@@ -24,7 +24,11 @@ OFFLOAD = ["train.offload=true"]
     ("layout", "section", "keys"),
     [
         ("fsdp2", "fsdp_config", {"fsdp_offload_params": True}),
-        ("zero3", "deepspeed_config", {"offload_param_device": "cpu", "offload_optimizer_device": "cpu"}),
+        (
+            "zero3",
+            "deepspeed_config",
+            {"offload_param_device": "cpu", "offload_optimizer_device": "cpu"},
+        ),
     ],
 )
 def test_a_layout_is_told_to_offload(tmp_path: Path, layout: str, section: str, keys: dict[str, object]) -> None:
@@ -55,10 +59,18 @@ def test_a_configuration_of_ones_own_says_it_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "layout", "message"),
     [
-        (OFFLOAD, None, "train.offload: the state is offloaded in shards: --processes N --layout fsdp2 or zero3"),
+        (
+            OFFLOAD,
+            None,
+            "train.offload: the state is offloaded in shards: --processes N --layout fsdp2 or zero3",
+        ),
         (OFFLOAD, "multi_gpu", "train.offload: the state is offloaded in shards"),
         (OFFLOAD, "zero2", "train.offload: the state is offloaded in shards"),
-        (["train.stage_reset=[reference]"], "fsdp2", "train.stage_reset: 'reference' needs the whole model"),
+        (
+            ["train.stage_reset=[reference]"],
+            "fsdp2",
+            "train.stage_reset: 'reference' needs the whole model",
+        ),
         ([], "fsdp", "did you mean 'fsdp2'"),
     ],
 )
@@ -108,10 +120,24 @@ def test_offloaded_shards_learn_the_same(tmp_path: Path) -> None:
     environment = {**os.environ, **SHARDS, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     found = []
     for offload in ("false", "true"):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+            str(script),
+        ]
         out = tmp_path / offload
         told = {**environment, "FSDP_OFFLOAD_PARAMS": offload}
-        done = subprocess.run([*command, str(out), "{}", "sent"], env=told, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(
+            [*command, str(out), "{}", "sent"],
+            env=told,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         found.append(json.loads((tmp_path / f"{offload}-0.json").read_text())["sent"])
     plain, offloaded = found

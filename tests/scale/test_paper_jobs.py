@@ -32,28 +32,53 @@ def test_verl_reads_the_papers_jobs(name: str, tmp_path: Path) -> None:
     config = load_config(name)
     found = composed(config, tmp_path / "job")
     actor = found.actor_rollout_ref.actor
-    assert (found.data.train_batch_size, actor.ppo_mini_batch_size, found.actor_rollout_ref.rollout.n) == (256, 128, 8)
-    assert (actor.use_kl_loss, actor.kl_loss_coef, actor.kl_loss_type, actor.optim.lr) == (True, 1e-3, "low_var_kl", 1e-6)
+    assert (
+        found.data.train_batch_size,
+        actor.ppo_mini_batch_size,
+        found.actor_rollout_ref.rollout.n,
+    ) == (256, 128, 8)
+    assert (actor.use_kl_loss, actor.kl_loss_coef, actor.kl_loss_type, actor.optim.lr) == (
+        True,
+        1e-3,
+        "low_var_kl",
+        1e-6,
+    )
     assert (found.trainer.n_gpus_per_node, found.data.max_response_length) == (4, 2048)
     method = omega_conf_to_dataclass(actor.policy_loss).resolved()
     assert method == config.method
     check(found, method, staged=True)
     validate_config(found, use_reference_policy=True, use_critic=False)
     engine = omega_conf_to_dataclass(actor).engine
-    assert (engine.model_dtype, engine.offload_policy, engine.strategy) == ("fp32", name.endswith("14b"), "fsdp2")
+    assert (engine.model_dtype, engine.offload_policy, engine.strategy) == (
+        "fp32",
+        name.endswith("14b"),
+        "fsdp2",
+    )
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_micro_batches_as_published(name: str, tmp_path: Path) -> None:
     found = composed(load_config(name), tmp_path / "job").actor_rollout_ref
     assert (found.actor.use_dynamic_bsz, found.actor.ppo_micro_batch_size_per_gpu) == (False, 4)
-    assert (found.rollout.log_prob_use_dynamic_bsz, found.rollout.log_prob_micro_batch_size_per_gpu) == (False, 4)
-    assert (found.ref.log_prob_use_dynamic_bsz, found.ref.log_prob_micro_batch_size_per_gpu) == (False, 4)
+    assert (
+        found.rollout.log_prob_use_dynamic_bsz,
+        found.rollout.log_prob_micro_batch_size_per_gpu,
+    ) == (False, 4)
+    assert (found.ref.log_prob_use_dynamic_bsz, found.ref.log_prob_micro_batch_size_per_gpu) == (
+        False,
+        4,
+    )
 
 
 def test_verl_knows_every_word(tmp_path: Path) -> None:
     """A recipe that says something about every key that is translated."""
-    settings = ["model.dtype=bfloat16", "answers.thoughts=true", "answers.opened=true", "answers.reward=[boxed]", "train.steps=8"]
+    settings = [
+        "model.dtype=bfloat16",
+        "answers.thoughts=true",
+        "answers.opened=true",
+        "answers.reward=[boxed]",
+        "train.steps=8",
+    ]
     settings += ["train.offload=true", "train.report_to=[wandb]", "prompting.chat=false", "seed=7"]
     found = composed(load_config("paper-7b", settings), tmp_path / "job")
     assert found.actor_rollout_ref.ref.fsdp_config.model_dtype == "bf16"

@@ -1,4 +1,4 @@
-"""How several processes share a model: accelerate's configurations, and what a recipe asks of them."""
+"""How several processes share a model: accelerate's configurations, as a recipe asks for them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from sent_rl.files import read_text
 
 _OFFLOADED: dict[str, tuple[str, dict[str, Any]]] = {
     "fsdp2": ("fsdp_config", {"fsdp_offload_params": True}),
-    "zero3": ("deepspeed_config", {"offload_param_device": "cpu", "offload_optimizer_device": "cpu"}),
+    "zero3": (
+        "deepspeed_config",
+        {"offload_param_device": "cpu", "offload_optimizer_device": "cpu"},
+    ),
 }
-"""Layout -> the section of its configuration and the keys that keep the training state in main memory."""
+"""Layout -> section of its configuration, and the keys there that offload the training state."""
 
 
 def layouts() -> list[str]:
@@ -71,7 +74,8 @@ def check_offloading() -> None:
     """
     told = os.environ.get("FSDP_OFFLOAD_PARAMS", "").lower() == "true"
     told |= os.environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "none") not in ("", "none")
-    if not told and "ACCELERATE_DEEPSPEED_CONFIG_FILE" not in os.environ:  # a file of DeepSpeed's own says it itself
+    # A configuration file of DeepSpeed's own says it itself.
+    if not told and "ACCELERATE_DEEPSPEED_CONFIG_FILE" not in os.environ:
         raise UserError(
             "train.offload: the launcher was not told so; set fsdp_offload_params: true in accelerate's configuration,"
             " or start with sent run --processes N --layout fsdp2"

@@ -1,4 +1,4 @@
-"""A recipe as a verl job: rows, the command, and a script for a Ray cluster. Needs no verl; the same recipe runs with TRL."""
+"""A recipe as a verl job: rows, the command, and a script for a Ray cluster. Needs no verl."""
 
 from __future__ import annotations
 
@@ -38,16 +38,18 @@ def export(
     prompt_tokens: int | None = None,
     engine: str = "vllm",
 ) -> list[str]:
-    """Write ``train.parquet``, ``val.parquet``, ``command.sh`` and ``cluster.sh``; returns the command's arguments.
+    """Write ``train.parquet``, ``val.parquet``, ``command.sh`` and ``cluster.sh``; returns the
+    command's arguments.
 
-    Where ``train.stage_reset`` names all three, every stage of ``curriculum`` is a job of its own (``train-N.parquet``),
-    and ``command.sh`` runs them one after the other.
+    Where ``train.stage_reset`` names all three, every stage of ``curriculum`` is a job of its own
+    (``train-N.parquet``), and ``command.sh`` runs them one after the other.
 
     Args:
-        curriculum: staged rows (CURRICULUM), which become stages; without them ``train`` is walked at random.
+        curriculum: staged rows (CURRICULUM), which become stages; without them ``train`` is walked
+            at random.
         gpus: on each of ``nodes`` machines.
-        prompt_tokens: longest prompt; longer ones are left out by verl. 1,024 where not given, or what the model's
-            positions leave.
+        prompt_tokens: longest prompt; longer ones are left out by verl. 1,024 where not given, or
+            what the model's positions leave.
         engine: verl's rollout engine, vllm or sglang.
 
     Raises:
@@ -78,7 +80,7 @@ def export(
 
 
 def _check_sizes(config: RunConfig, curriculum: Sequence[Mapping[str, Any]] | None, problems: int) -> StageSampler | None:
-    """The stages of a curriculum; raises a UserError where there are too few problems for a step of every stage."""
+    """The stages of a curriculum; a UserError where a stage has too few problems for a step."""
     size, steps = config.train.questions_per_step, config.train.steps
     if curriculum is None:
         if problems < size:
@@ -150,7 +152,7 @@ def _command(overrides: Sequence[str]) -> str:
 
 
 def _script_of_stages(words: Words, batches: Sequence[int]) -> str:
-    """A job a stage, each from the model of the one before: optimizer, schedule and reference begin anew with it."""
+    """One job for each stage, each from the model of the one before, with all else new."""
     per_stage = ("data.train_files", "trainer.default_local_dir", "trainer.total_training_steps", MODEL_PATH)
     same = _command(written({key: value for key, value in words.items() if key not in per_stage}))
     return f"""#!/usr/bin/env bash

@@ -18,7 +18,18 @@ MODEL_PATH = f"{MODEL}.path"
 _LOSS, _REWARD = f"{ACTOR}.policy_loss", "reward.custom_reward_function"
 _AS_IT_IS = "{{ messages[0]['content'] }}"
 _RESETS = get_args(StageReset)
-_LOGGERS = ("clearml", "console", "file", "mlflow", "rl_insight", "swanlab", "tensorboard", "trackio", "vemlp_wandb", "wandb")
+_LOGGERS = (
+    "clearml",
+    "console",
+    "file",
+    "mlflow",
+    "rl_insight",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "vemlp_wandb",
+    "wandb",
+)
 """verl's, by the names that verl gives them."""
 
 Words = dict[str, Any]
@@ -46,10 +57,11 @@ class Job:
 
     @cached_property
     def responses_per_pass(self) -> int:
-        """Responses of a forward pass on one GPU: a micro-batch, or the GPU's share of an update where that is less.
+        """Of one GPU: a micro-batch, or its share of an update where that is less.
 
         Raises:
-            UserError: an update cannot be shared out evenly, in whole micro-batches where these are to be exact.
+            UserError: an update cannot be shared out evenly, in whole micro-batches where these are
+                to be exact.
         """
         update = self.train.questions_per_step * self.train.generations // self.train.updates_per_rollout
         share, rest = divmod(update, self.gpus * self.nodes)
@@ -83,7 +95,8 @@ class Refused:
 
 def _model_path(job: Job) -> Words:
     path = resolve_model(job.config.model.path)
-    return {MODEL_PATH: str(Path(path).resolve()) if Path(path).is_dir() else path}  # the job has a folder of its own
+    # The job runs in a folder of its own.
+    return {MODEL_PATH: str(Path(path).resolve()) if Path(path).is_dir() else path}
 
 
 def _dtype(job: Job) -> Words:
@@ -96,11 +109,14 @@ def _dtype(job: Job) -> Words:
 
 def _method(job: Job) -> Words:
     options = {key: value for key, value in job.config.method.model_dump(mode="json").items() if value is not None}
-    return {f"{_LOSS}._target_": "sent_rl.trainers.verl.config.SENTPolicyLossConfig", f"+{_LOSS}.method": options}
+    return {
+        f"{_LOSS}._target_": "sent_rl.trainers.verl.config.SENTPolicyLossConfig",
+        f"+{_LOSS}.method": options,
+    }
 
 
 def _reward_function(job: Job) -> Words:
-    """The evaluation's grader, or a function of the user's, which the workers import from where it lies now."""
+    """The evaluation's grader, or the user's function, imported from where it lies now."""
     path = job.config.answers.reward_function
     if path is None:
         return {f"{_REWARD}.name": "compute_score"}
@@ -130,10 +146,16 @@ def _updates(job: Job) -> Words:
 
 
 def _micro_batch(job: Job) -> Words:
-    """Exact where the method depends on it; else as many tokens as a micro-batch may have, which verl packs as it likes."""
-    passes = {f"{ACTOR}.use_dynamic_bsz": not job.exact_micro_batches, f"{ROLLOUT}.log_prob_use_dynamic_bsz": not job.exact_micro_batches}
+    """Exact where the method depends on it; else its number of tokens, which verl packs."""
+    passes = {
+        f"{ACTOR}.use_dynamic_bsz": not job.exact_micro_batches,
+        f"{ROLLOUT}.log_prob_use_dynamic_bsz": not job.exact_micro_batches,
+    }
     if job.exact_micro_batches:
-        sizes = (f"{ACTOR}.ppo_micro_batch_size_per_gpu", *(f"{each}.log_prob_micro_batch_size_per_gpu" for each in (ROLLOUT, REFERENCE)))
+        sizes = (
+            f"{ACTOR}.ppo_micro_batch_size_per_gpu",
+            *(f"{each}.log_prob_micro_batch_size_per_gpu" for each in (ROLLOUT, REFERENCE)),
+        )
         return {**passes, **dict.fromkeys(sizes, job.responses_per_pass)}
     tokens = job.responses_per_pass * job.sequence
     # Log-probs keep no activations, so that twice as many fit.
@@ -146,11 +168,17 @@ def _micro_batch(job: Job) -> Words:
 
 def _kl(job: Job) -> Words:
     coefficient = job.train.kl_coef
-    return {f"{ACTOR}.use_kl_loss": coefficient > 0, f"{ACTOR}.kl_loss_coef": coefficient, f"{ACTOR}.kl_loss_type": "low_var_kl"}
+    return {
+        f"{ACTOR}.use_kl_loss": coefficient > 0,
+        f"{ACTOR}.kl_loss_coef": coefficient,
+        f"{ACTOR}.kl_loss_type": "low_var_kl",
+    }
 
 
 def _stage_reset(job: Job) -> Words:
-    """Nothing, or all: then every stage is a job of its own (:func:`sent_rl.trainers.verl.export.export`)."""
+    """Nothing, or all: then every stage is a job of its own
+    (:func:`sent_rl.trainers.verl.export.export`).
+    """
     found = set(job.train.stage_reset)
     if found and found != set(_RESETS):
         raise UserError(
@@ -161,10 +189,13 @@ def _stage_reset(job: Job) -> Words:
 
 
 def _offload(job: Job) -> Words:
-    """FSDP2's own policy, as in TRL; verl's param_offload and optimizer_offload empty the GPU between updates alone."""
+    """FSDP2's own policy, as in TRL; verl's param_offload works between updates alone."""
     if not job.train.offload:
         return {}
-    return {f"{ACTOR}.fsdp_config.offload_policy": True, f"{REFERENCE}.fsdp_config.offload_policy": True}
+    return {
+        f"{ACTOR}.fsdp_config.offload_policy": True,
+        f"{REFERENCE}.fsdp_config.offload_policy": True,
+    }
 
 
 def _report_to(job: Job) -> Words:
@@ -175,7 +206,7 @@ def _report_to(job: Job) -> Words:
 
 
 def _trl(job: Job) -> Words:
-    """verl's k3 is not multiplied by the ratio, so that TRL told not to do so is the one setting that means something."""
+    """Nothing but a k3 that is not multiplied by the ratio: verl's never is."""
     left = [key for key, value in job.train.trl.items() if (key, value) != ("use_bias_correction_kl", False)]
     if left:
         raise UserError(f"train.trl: settings for TRL ({', '.join(left)}) mean nothing to verl; say it in verl's words beside the command")
@@ -212,7 +243,10 @@ KEYS: Mapping[str, Callable[[Job], Words] | Apart | Refused] = {
     "stage": Apart("of sent stage, whose table --curriculum is"),
     "method": _method,
     "train.steps": _steps,
-    "train.passes": lambda job: {"trainer.total_epochs": job.train.passes, f"+{_LOSS}.stage_passes": job.train.passes},
+    "train.passes": lambda job: {
+        "trainer.total_epochs": job.train.passes,
+        f"+{_LOSS}.stage_passes": job.train.passes,
+    },
     "train.questions_per_step": lambda job: {"data.train_batch_size": job.train.questions_per_step},
     "train.generations": lambda job: {f"{ROLLOUT}.n": job.train.generations},
     "train.updates_per_rollout": _updates,
@@ -232,7 +266,7 @@ KEYS: Mapping[str, Callable[[Job], Words] | Apart | Refused] = {
     "hardware.gpu": Apart("of the price"),
     "hardware.gpus": lambda job: {"trainer.n_gpus_per_node": job.gpus},
 }
-"""Key of a recipe, or section -> what it is in verl's words. ``tests/test_export.py`` fails for a key that has no entry."""
+"""Key of a recipe, or section -> verl's words for it. A test fails for a key without an entry."""
 
 
 def translate(job: Job) -> Words:
