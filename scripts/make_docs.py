@@ -23,6 +23,26 @@ DOCS = Path(__file__).parents[1] / "docs"
 GENERATED = "<!-- written by scripts/make_docs.py; change the code, then run `make docs` -->\n\n"
 
 
+CONFIGURATION = """The keys of a recipe; `--set KEY=VALUE` overrides any of them.
+
+A recipe may extend another one, and then says only what differs:
+
+```yaml
+extends: paper-7b        # a recipe that ships, or a path from this file's folder
+name: mine               # name and description are not inherited
+train: {learning_rate: 2.0e-6}
+```
+
+Mappings are merged key by key; lists and values are replaced. A method of another name, or a source of problems of
+another kind, replaces the parent's with all its options. `run.yaml` and `sent run mine.yaml --dry-run` show what comes
+out, without `extends`.
+
+A `max_tokens` that leaves no room for a prompt in the model's positions (`max_position_embeddings`) is refused; one that
+is not given is 2,048, or half the positions where that is less.
+
+"""
+
+
 def pages() -> dict[Path, str]:
     """Every generated page: path below docs/ -> text."""
     os.environ["COLUMNS"] = "110"
@@ -53,7 +73,7 @@ def methods_page() -> str:
 def configuration_page() -> str:
     top = {name: field for name, field in RunConfig.model_fields.items() if name != "method"}
     plain = [(name, field) for name, field in top.items() if not is_section(field.annotation)]
-    parts = [GENERATED, "# Configuration\n\nThe keys of a recipe; `--set KEY=VALUE` overrides any of them.\n\n", rows(plain)]
+    parts = [GENERATED, "# Configuration\n\n", CONFIGURATION, rows(plain)]
     for name, field in top.items():
         if is_section(field.annotation):
             parts.append(section(name, field.annotation, name))

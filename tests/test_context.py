@@ -28,15 +28,28 @@ def model_folder(folder: Path, **config: object) -> str:
         ({"max_position_embeddings": 4096}, 4096),
         ({"n_positions": 1024}, 1024),
         ({"text_config": {"max_position_embeddings": 32768}}, 32768),
-        ({"max_position_embeddings": 32768, "rope_scaling": {"type": "yarn", "factor": 4.0}}, 131072),
+        (
+            {"max_position_embeddings": 32768, "rope_scaling": {"type": "yarn", "factor": 4.0}},
+            131072,
+        ),
         (
             {
                 "max_position_embeddings": 32768,
-                "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4096},
+                "rope_parameters": {
+                    "rope_type": "yarn",
+                    "factor": 4.0,
+                    "original_max_position_embeddings": 4096,
+                },
             },
             32768,
         ),
-        ({"max_position_embeddings": 131072, "rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, 131072),
+        (
+            {
+                "max_position_embeddings": 131072,
+                "rope_scaling": {"rope_type": "llama3", "factor": 8.0},
+            },
+            131072,
+        ),
         ({"model_type": "mamba"}, None),
     ],
 )
@@ -53,7 +66,10 @@ def test_positions_of_other_models() -> None:
 
 @pytest.mark.parametrize("key", ["score.sampling.max_tokens", "train.max_tokens", "evaluate.sampling.max_tokens"])
 def test_a_length_beyond_the_model_is_refused(key: str) -> None:
-    with pytest.raises(UserError, match=rf"{key}: 8000 tokens and a prompt .* 4096 positions of 'Qwen/Qwen2.5-Math-7B'; set it to 2048"):
+    with pytest.raises(
+        UserError,
+        match=rf"{key}: 8000 tokens and a prompt .* 4096 positions of 'Qwen/Qwen2.5-Math-7B'; set it to 2048",
+    ):
         fitted(load_config("paper-7b", [f"{key}=8000"]))
     fitted(load_config("paper-1.5b", [f"{key}=8000"]))  # 131,072 positions
 
@@ -62,7 +78,11 @@ def test_a_length_that_nobody_gave_is_lowered() -> None:
     config = load_config(None)
     assert config.score.sampling.max_tokens == 2048
     lowered = fitted(config)
-    assert (lowered.score.sampling.max_tokens, lowered.train.max_tokens, lowered.evaluate.sampling.max_tokens) == (64, 64, 64)
+    assert (
+        lowered.score.sampling.max_tokens,
+        lowered.train.max_tokens,
+        lowered.evaluate.sampling.max_tokens,
+    ) == (64, 64, 64)
     assert fitted(lowered) == lowered
     assert fitted(config, "evaluate", models=["Qwen/Qwen2.5-Math-7B"]) == config
     assert fitted(config, "evaluate", models=["nobody/has-this"]) == config
@@ -73,9 +93,15 @@ def test_a_length_that_nobody_gave_is_lowered() -> None:
 def test_the_engine_may_decide() -> None:
     long = ["model.path=Qwen/Qwen2.5-Math-7B", "score.sampling.max_tokens=8000"]
     fitted(load_config(None, [*long, "engine.kind=openai"]), "score")
-    fitted(load_config(None, [*long, "engine.kind=vllm", "engine.vllm={max_model_len: 16384}"]), "score")
+    fitted(
+        load_config(None, [*long, "engine.kind=vllm", "engine.vllm={max_model_len: 16384}"]),
+        "score",
+    )
     with pytest.raises(UserError, match="8000 tokens and a prompt do not fit into the 6000 positions"):
-        fitted(load_config(None, [*long, "engine.kind=vllm", "engine.vllm={max_model_len: 6000}"]), "score")
+        fitted(
+            load_config(None, [*long, "engine.kind=vllm", "engine.vllm={max_model_len: 6000}"]),
+            "score",
+        )
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -89,7 +115,12 @@ def test_a_prompt_that_leaves_too_little_room_is_refused(step: Step) -> None:
 
 
 def test_every_step_checks_before_it_writes(tmp_path: Path) -> None:
-    settings = ["problems.train.count=4", "problems.test.count=4", "evaluate.samples=1", "evaluate.k=[1]"]
+    settings = [
+        "problems.train.count=4",
+        "problems.test.count=4",
+        "evaluate.samples=1",
+        "evaluate.k=[1]",
+    ]
     config = load_config(None, [*settings, "score.sampling.max_tokens=124"])
     with pytest.raises(UserError, match=r"score.sampling.max_tokens: 124 tokens and the longest prompt"):
         pipeline.score(config, config.problems.train.load(), tmp_path / "scores.parquet")

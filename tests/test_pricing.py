@@ -49,12 +49,13 @@ def test_every_recipe_has_a_price(name: str) -> None:
     assert len(layouts) == (2 if name in (*PAPER[:2], *PUBLISHED[:2]) else 1)  # offloaded: in shards alone
     assert any(line.endswith(": fits") for line in layouts), "on the hardware that it names itself"
     assert not any(line.startswith("warning") for line in lines)
+    assert any("needs the whole model on every GPU" in line for line in lines) == (name in PUBLISHED)
 
 
 def test_the_prices_in_the_docs_are_todays() -> None:
     page = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
     for name in ("gsm8k-0.5b", *PAPER):
-        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` | ") and " x " in line]
         lines = price_lines(load_config(name))
         hours = next(line.split()[1] for line in lines if line.startswith("together"))
         sizes = [line.split(": ")[1].split(" of ")[0] for line in lines if line.startswith("memory")]

@@ -29,7 +29,8 @@ from sent_rl.models import ModelConfig, load
 from sent_rl.pipeline import prepare, train
 from sent_rl.rollouts import Sampling
 from sent_rl.rollouts.transformers import TransformersEngine
-from sent_rl.trainers.trl.launch import command, layouts
+from sent_rl.trainers.trl.launch import command
+from sent_rl.trainers.trl.layouts import configuration, layouts
 from sent_rl.trainers.trl.run import training_arguments
 
 TINY = [
@@ -184,10 +185,10 @@ def test_the_layouts_are_accelerates_and_say_what_trls_say() -> None:
                 ours_alone = (name, key) == ("fsdp2", "fsdp_cpu_ram_efficient_loading")
                 assert (known[section][key] == value) is not ours_alone, f"{name}: {key}"
     assert layouts() == ["fsdp2", "multi_gpu", "zero2", "zero3"]
-    assert command(4, "zero3")[2:4] == ["accelerate.commands.launch", "--config_file"]
+    assert command(4, configuration("zero3", False, Path()))[2:4] == ["accelerate.commands.launch", "--config_file"]
     for wrong, message in (("fsdp", "did you mean 'fsdp2'"), ("mine.yaml", "no such accelerate configuration")):
         with pytest.raises(UserError, match=message):
-            command(2, wrong)
+            configuration(wrong, False, Path())
 
 
 def test_shards_without_an_accelerator_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,11 @@ def test_options_of_another_method_do_not_leak(parent: Path, method: object, exp
 
 
 def test_options_of_another_source_do_not_leak(parent: Path) -> None:
-    assert read_tree(child(parent, problems={"train": {"count": 5}}))["problems"]["train"] == {"levels": [3], "count": 5, "seed": 5}
+    assert read_tree(child(parent, problems={"train": {"count": 5}}))["problems"]["train"] == {
+        "levels": [3],
+        "count": 5,
+        "seed": 5,
+    }
     for source in ("openai/gsm8k", {"dataset": "openai/gsm8k"}, {"kind": "gym", "family": "gcd"}):
         assert read_tree(child(parent, problems={"train": source}))["problems"]["train"] == source
 
@@ -85,7 +89,11 @@ def test_chains_shipped_parents_and_settings(tmp_path: Path) -> None:
     middle = written(tmp_path / "below" / "b.yaml", {"extends": "../a.yaml", "train": {"learning_rate": 2e-6}})
     config = load_config(middle, ["train.kl_coef=0.5"])
     assert config.model.path == "Qwen/Qwen2.5-Math-7B"
-    assert (config.method.name, config.train.learning_rate, config.train.kl_coef) == ("grpo", 2e-6, 0.5)
+    assert (config.method.name, config.train.learning_rate, config.train.kl_coef) == (
+        "grpo",
+        2e-6,
+        0.5,
+    )
     resolved = dump_config(config)
     assert "extends" not in resolved
     again = written(tmp_path / "resolved.yaml", resolved)
@@ -95,11 +103,17 @@ def test_chains_shipped_parents_and_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("trees", "message"),
     [
-        ({"a": {"extends": "papr-7b"}}, r"a\.yaml: extends: unknown recipe 'papr-7b'; did you mean 'paper-7b'"),
+        (
+            {"a": {"extends": "papr-7b"}},
+            r"a\.yaml: extends: unknown recipe 'papr-7b'; did you mean 'paper-7b'",
+        ),
         ({"a": {"extends": "gone.yaml"}}, r"a\.yaml: extends: no such recipe file: .*gone\.yaml"),
         ({"a": {"extends": ["b.yaml"]}}, r"a\.yaml: extends: name one recipe, not \['b\.yaml'\]"),
         ({"a": {"extends": "a.yaml"}}, r"extends: .*a\.yaml -> .*a\.yaml is a circle"),
-        ({"a": {"extends": "b.yaml"}, "b": {"extends": "a.yaml"}}, r"extends: .*a\.yaml -> .*b\.yaml -> .*a\.yaml is a circle"),
+        (
+            {"a": {"extends": "b.yaml"}, "b": {"extends": "a.yaml"}},
+            r"extends: .*a\.yaml -> .*b\.yaml -> .*a\.yaml is a circle",
+        ),
         ({"a": {"extends": "b.yaml"}, "b": {"trian": {}}}, r"a\.yaml: unknown key 'trian'"),
     ],
 )
@@ -124,9 +138,23 @@ def test_what_the_papers_recipes_say(name: str) -> None:
     config = load_config(name)
     train, evaluate, size = config.train, config.evaluate, name.partition("-")[2]
     assert config.model.path == load_config(f"paper-{size}").model.path
-    assert (train.generations, train.temperature, train.questions_per_step, train.updates_per_rollout) == (8, 1.0, 256, 2)
-    assert (train.learning_rate, train.passes, train.kl_coef, train.max_tokens) == (1e-6, 5, 1e-3, 2048)
-    assert (evaluate.k, evaluate.sampling.temperature, config.hardware.gpus) == ([8, 16, 32], 1.0, 4)
+    assert (
+        train.generations,
+        train.temperature,
+        train.questions_per_step,
+        train.updates_per_rollout,
+    ) == (8, 1.0, 256, 2)
+    assert (train.learning_rate, train.passes, train.kl_coef, train.max_tokens) == (
+        1e-6,
+        5,
+        1e-3,
+        2048,
+    )
+    assert (evaluate.k, evaluate.sampling.temperature, config.hardware.gpus) == (
+        [8, 16, 32],
+        1.0,
+        4,
+    )
     assert evaluate.sampling.max_tokens == TOKENS[f"paper-{size}"]
     assert config.stage.thresholds == [2.0]
     assert config.prompting.template == "{question}\nPlease reason step by step, and put your final answer within \\boxed{}."
@@ -151,15 +179,14 @@ def test_every_value_says_whose_it_is(name: str) -> None:
     """paper, code, or ours with a reason, beside the value or in the lines above it."""
     lines = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     exempt = ("extends:", "name:", "description:")
-    comment: list[str] = []
+    since: list[str] = []  # the lines since the last value
     for line in lines:
-        if line.lstrip().startswith("#"):
-            comment.append(line)
-        elif not line.endswith(":") and not line.startswith(exempt):
-            assert re.search(r"# (paper|code|ours: .{8,})", "\n".join([*comment, line])), line
-            comment = []
-        else:
-            comment = []
+        since.append(line)
+        if line.startswith(exempt):
+            since.clear()
+        elif not line.lstrip().startswith("#") and not line.endswith((":", ",")):
+            assert re.search(r"# (paper|code|ours: .{8,})", "\n".join(since)), line
+            since.clear()
 
 
 @pytest.mark.parametrize("name", [*PAPER, *PUBLISHED])
@@ -192,6 +219,7 @@ def test_how_strong_the_penalties_are() -> None:
         assert int((ours > 0).sum()) == int(0.8 * ours.numel())
         # between the paper's uniform KL and DeepSeekMath's, averaged over all tokens
         assert 0.001 < float(ours.mean()) < 0.04, name
+        assert float(ours.mean()) == pytest.approx(0.0087, abs=1e-4)  # as docs/scale.md says
 
 
 def test_the_listing_is_readable() -> None:

@@ -282,7 +282,9 @@ def export_verl(
     curriculum: Annotated[Path | None, typer.Option(help="A table that `sent stage` wrote; without it there are no stages.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="GPUs of each machine; key hardware.gpus by default.")] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    prompt_tokens: Annotated[int, typer.Option(min=1, help="Longest prompt, in tokens.")] = 1024,
+    prompt_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest prompt, in tokens; 1024, or what the model's positions leave, by default.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="verl's rollout engine: vllm or sglang.")] = "vllm",
     settings: Settings = None,
 ) -> None:

@@ -22,7 +22,7 @@ POSITIONS = {
     "Qwen/Qwen2.5-Math-7B": 4_096,
     "Qwen/Qwen3-14B": 40_960,
 }
-"""The recipes' models, from their config.json, so that a recipe can be checked before anything is fetched."""
+"""The recipes' models, as their config.json has it, for checks before anything is fetched."""
 
 _TEMPLATE = 512
 """Tokens that a chat template takes at most, beside the prompt."""
@@ -31,8 +31,8 @@ _TEMPLATE = 512
 def positions(model: str) -> int | None:
     """How many tokens of prompt and response a model is made for.
 
-    Known of the recipes' models, of a folder, and of a model that was fetched from the Hub before; None of others, and
-    of architectures without such a limit.
+    Known of the recipes' models, of a folder, and of a model that was fetched from the Hub before;
+    None of others, and of architectures without such a limit.
     """
     if model in POSITIONS:
         return POSITIONS[model]
@@ -63,7 +63,7 @@ def _config_file(model: str) -> Path | None:
 
 
 def _positions_in(config: dict[str, Any]) -> int | None:
-    """What a model's config.json says; rotary embeddings that are stretched by a factor reach that much further."""
+    """What a config.json says; stretched rotary embeddings reach further by their factor."""
     found = config.get("max_position_embeddings") or config.get("n_positions")
     if not isinstance(found, int):
         return None
@@ -75,11 +75,13 @@ def _positions_in(config: dict[str, Any]) -> int | None:
 
 
 def fitted(config: RunConfig, *steps: Step, models: Sequence[str] | None = None) -> RunConfig:
-    """The configuration with every ``max_tokens`` of these steps (all without any) inside the models' positions.
+    """The configuration with the ``max_tokens`` of these steps inside the models' positions.
 
-    A length that the recipe does not give becomes half the positions where that is less than the default.
+    A length that the recipe does not give becomes half the positions where that is less than the
+    default.
 
     Args:
+        steps: all where none is named.
         models: that are sampled; the configured one by default.
 
     Raises:
@@ -126,7 +128,7 @@ def check_prompts(config: RunConfig, step: Step, prompts: Sequence[Prompt], mode
 
 
 def _limit(config: RunConfig, step: Step, models: Sequence[str] | None) -> tuple[str, int | None]:
-    """The model with the fewest positions, and how many these are; None where nothing is known, or a server decides."""
+    """The model with the fewest positions, and these; None where none are known, or by a server."""
     of_models = {model: positions(model) for model in models or (config.model.path,)}
     if step != "train":
         if config.engine.kind == "openai":

@@ -95,10 +95,11 @@ def load_tokenizer(config: ModelConfig, path: str | None = None, chat: bool = Fa
     return tokenizer
 
 
-def load(config: ModelConfig, path: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load(config: ModelConfig, path: str | None = None, device: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model and its tokenizer, from ``path`` where given (a trained copy), else from the configured one.
 
-    Every token of ``config.stop`` ends a response, besides what the model and the tokenizer declare.
+    Every token of ``config.stop`` ends a response, besides what the model and the tokenizer declare. Without a
+    ``device`` it is on the GPU where there is one.
 
     Raises:
         UserError: as :func:`load_tokenizer`, or the model cannot be loaded.
@@ -118,7 +119,7 @@ def load(config: ModelConfig, path: str | None = None) -> tuple[PreTrainedModel,
     ends = {tokenizer.eos_token_id, *([declared] if isinstance(declared, int) else declared or [])}
     ends |= stop_ids(config, tokenizer)
     model.generation_config.eos_token_id = sorted(ends)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), tokenizer
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: str | list[dict[str, str]]) -> list[int]:

@@ -46,6 +46,10 @@ def run(config: RunConfig, folder: Path, processes: int = 1, layout: str | None 
     """
     console.print(f"run directory: {folder}")
     config = fitted(config)
+    if not (folder / "training" / "final").is_dir():
+        from sent_rl.trainers.trl.layouts import check_layout
+
+        check_layout(config.train, layout)
     test_problems = prepare(config, folder)
     evaluation = folder / "evaluation"
     trained = train(config, folder / "curriculum.parquet", folder / "training", processes, layout)

@@ -1,4 +1,4 @@
-"""What a recipe will cost, before anything is loaded: tokens, memory a GPU, hours. Estimates, with their formulas (docs/scale.md)."""
+"""What a recipe will cost, before anything is loaded. Estimates, with formulas (docs/scale.md)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from sent_rl.problems.sources import File, Hub
 from sent_rl.rollouts import Sampling
 
 USED = 0.35
-"""Share of a GPU's arithmetic, or of its memory traffic, that training and sampling reach. A rule of thumb, not a measurement."""
+"""Share of a GPU's arithmetic, or of its memory traffic, that training and sampling reach. A rule
+of thumb, not a measurement.
+"""
 LAUNCH = {"transformers": 1e-3, "vllm": 5e-5}
-"""Seconds that a layer takes for one token of every sequence even where it has nothing to do: without and with CUDA graphs."""
+"""Seconds that a layer takes for one token of every sequence even where it has nothing to do:
+without and with CUDA graphs.
+"""
 
 TRANSFER = 25
-"""GB/s between main memory and a GPU: what PCIe 4.0 with 16 lanes reaches in practice. A rule of thumb as well."""
+"""GB/s between main memory and a GPU, about what PCIe 4.0 with 16 lanes reaches. Not measured."""
 
 GPUS: dict[str, tuple[float, float, float]] = {
     "rtx3090": (24, 71, 936),
@@ -30,7 +34,7 @@ GPUS: dict[str, tuple[float, float, float]] = {
     "h100": (80, 989, 3350),
     "h200": (141, 989, 4800),
 }
-"""Name -> GB of memory, dense bfloat16 TFLOP/s, GB/s of memory traffic, as their makers state them."""
+"""Name -> GB of memory, dense bfloat16 TFLOP/s, GB/s of memory traffic, as the makers say."""
 
 SHAPES: dict[str, dict[str, Any]] = {
     "smollm2": {"hidden": 576, "layers": 30, "kv_dim": 192, "vocab": 49152, "parameters": 134_515_008},
@@ -131,6 +135,8 @@ def _memory_lines(config: RunConfig, shape: Shape) -> list[str]:
     for layout, need in needs.items():
         fits = "fits" if need < 0.95 * room else "DOES NOT FIT"
         lines.append(f"memory for an update, {layout}: {need:.1f} GB of {room:g}: {fits}")
+    if "reference" in config.train.stage_reset and hardware.gpus > 1:
+        lines.append("train.stage_reset: with TRL a new reference needs the whole model on every GPU; with verl shards will do")
     if config.train.offload:
         lines.append(f"main memory for what is offloaded, over all machines: {held(config, shape) / 1e9:,.0f} GB")
     if min(needs.values()) >= 0.95 * room:
@@ -166,11 +172,12 @@ def _speed(engine: str) -> str:
 
 
 def sampling_hours(shape: Shape, hardware: Hardware, responses: int, longest: int, most: int, kind: str) -> float:
-    """Of so many responses of ``longest`` tokens, shared out among GPUs that each hold the whole model.
+    """Of responses of ``longest`` tokens, shared out among GPUs that each hold the whole model.
 
-    A GPU is given ``most`` of its share at a time, and draws as many of these at once as its memory holds, then the
-    next. One token of S sequences takes the longest of three times: reading weights and cache
-    (bytes / (USED * traffic)), arithmetic (flops / (USED * peak)), and launching (LAUNCH * layers).
+    A GPU is given ``most`` of its share at a time, and draws as many of these at once as its memory
+    holds, then the next. One token of S sequences takes the longest of three times: reading weights
+    and cache (bytes / (USED * traffic)), arithmetic (flops / (USED * peak)), and launching (LAUNCH
+    * layers).
     """
     gigabytes, teraflops, traffic = GPUS[hardware.gpu]
 
@@ -189,10 +196,11 @@ def sampling_hours(shape: Shape, hardware: Hardware, responses: int, longest: in
 
 
 def training_hours(config: RunConfig, shape: Shape, tokens: int) -> float:
-    """Forward passes' worth of a token, and what is moved to and from main memory where the state is offloaded.
+    """Forward passes, and what is moved from and to main memory where the state is offloaded.
 
-    Passes: 3 for the update, 1 with checkpointing, 1 for old log-probs, 1 for a reference. Moved once a micro-batch:
-    a GPU's shard of the weights for each forward pass and for the backward pass, and its shard of the gradients back.
+    Passes: 3 for the update, 1 with checkpointing, 1 for old log-probs, 1 for a reference. Moved
+    once a micro-batch: a GPU's shard of the weights for each forward pass and for the backward
+    pass, and its shard of the gradients back.
     """
     train, gpus = config.train, config.hardware.gpus
     passes = 3 + bool(train.gradient_checkpointing) + 1 + _has_reference(config)
@@ -207,10 +215,11 @@ def training_hours(config: RunConfig, shape: Shape, tokens: int) -> float:
 def memory(config: RunConfig, shape: Shape, shards: int) -> float:
     """GB of one GPU during an update.
 
-    What is :func:`held` over ``shards``; where it is offloaded, instead of it the embeddings, the head and two layers,
-    8 bytes a weight: in bfloat16, with gradients that are summed in float32. Activations in bfloat16 of one
-    micro-batch: 34 hidden a token and layer, or with checkpointing 2 hidden a layer and 34 once. Logits as TRL has
-    them: tiles of 4,096 tokens and 32,768 words, three of them in float32. Prompts are not counted.
+    What is :func:`held` over ``shards``; where it is offloaded, instead of it the embeddings, the
+    head and two layers, 8 bytes a weight: in bfloat16, with gradients that are summed in float32.
+    Activations in bfloat16 of one micro-batch: 34 hidden a token and layer, or with checkpointing 2
+    hidden a layer and 34 once. Logits as TRL has them: tiles of 4,096 tokens and 32,768 words,
+    three of them in float32. Prompts are not counted.
     """
     state = held(config, shape) / shards
     if config.train.offload:
@@ -225,7 +234,8 @@ def memory(config: RunConfig, shape: Shape, shards: int) -> float:
 def held(config: RunConfig, shape: Shape) -> float:
     """Bytes that last from step to step, of all GPUs together.
 
-    Weights, gradients and Adam's two moments in the weights' type (with LoRA the weights alone), and a reference.
+    Weights, gradients and Adam's two moments in the weights' type (with LoRA the weights alone),
+    and a reference.
     """
     copies = 1 if config.train.lora is not None else 4 + _has_reference(config)
     return shape.parameters * _bytes(config) * copies

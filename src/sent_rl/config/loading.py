@@ -1,4 +1,4 @@
-"""Reading a recipe: YAML by name or path, the recipe that it extends, settings on top; errors are one line."""
+"""Reading a recipe: YAML by name or path, the recipe that it extends, and settings on top."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _OWN = ("extends", "name", "description")
 
 
 def renewed(written: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration that an earlier version wrote, or some of its sections, with the keys that have come since; other things stay.
+    """A configuration that an earlier version wrote, or some of its sections, with the keys that
+    have come since; other things stay.
 
     A new key's default is what was done before there was the key, so the two mean the same run.
     """
@@ -42,7 +43,8 @@ def recipe_names() -> list[str]:
 
 
 def load_config(recipe: str | Path | None, settings: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> RunConfig:
-    """A recipe by name or file, with ``values`` by dotted key and then ``key=value`` settings on top; None for the defaults.
+    """A recipe by name or file, with ``values`` by dotted key and then ``key=value`` settings on
+    top; None for the defaults.
 
     Raises:
         UserError: an unknown recipe, key or method, or a value that does not fit.
@@ -64,14 +66,16 @@ def config_from_tree(tree: Mapping[str, Any], origin: str) -> RunConfig:
 
 
 def read_tree(recipe: str) -> dict[str, Any]:
-    """A recipe by name or file as nested mappings, with what it takes from the recipe that it extends; not yet checked.
+    """A recipe by name or file as nested mappings, with what it inherits; not yet checked.
 
-    ``extends`` names a recipe that ships, or a file from the folder of the recipe. Mappings are merged key by key,
-    everything else is replaced. A method of another name, or a source of another kind, replaces all options of the
-    first: those of one mean nothing to another. ``name`` and ``description`` are not inherited.
+    ``extends`` names a recipe that ships, or a file from the folder of the recipe. Mappings are
+    merged key by key, everything else is replaced. A method of another name, or a source of another
+    kind, replaces all options of the first: those of one mean nothing to another. ``name`` and
+    ``description`` are not inherited.
 
     Raises:
-        UserError: no such recipe, not a mapping in YAML, or recipes that extend each other in a circle.
+        UserError: no such recipe, not a mapping in YAML, or recipes that extend each other in a
+            circle.
     """
     return _read_chain(recipe, ())
 
@@ -90,7 +94,7 @@ def _read_chain(recipe: str, children: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _parent(recipe: str, name: Any) -> str:
-    """The recipe that ``extends: name`` means in ``recipe``: one that ships, or a path from that file's folder."""
+    """What ``extends: name`` means in ``recipe``: one that ships, or a path from its folder."""
     if not isinstance(name, str):
         raise UserError(f"{recipe}: extends: name one recipe, not {name!r}")
     if name in recipe_names():
@@ -126,7 +130,7 @@ def _as_written_out(place: str, value: Any) -> Any:
 
 
 def _is_of_one_kind(place: str, parent: Mapping[str, Any], child: Mapping[str, Any]) -> bool:
-    """Whether the options of the two belong to the same method or kind of source; true of everything else."""
+    """Whether both belong to the same method or kind of source; true of everything else."""
     if place == "method":
         name = parent.get("name", DEFAULT_METHOD)
         return bool(child.get("name", name) == name)
@@ -170,7 +174,9 @@ def _apply(tree: dict[str, Any], setting: str) -> None:
 
 
 def merge(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value at the dotted key of a tree. A short form on the way (a method's name, a source) becomes the mapping it stands for."""
+    """Put a value at the dotted key of a tree. A short form on the way (a method's name, a source)
+    becomes the mapping it stands for.
+    """
     *parents, leaf = key.split(".")
     for parent in parents:
         below = tree.setdefault(parent, {})
@@ -198,7 +204,9 @@ def _as_mapping(key: str, value: Any) -> dict[str, Any]:
 
 
 def _first_message(error: ValidationError) -> str:
-    """The first complaint of pydantic in one line that names the key, and the nearest right key for a typo."""
+    """The first complaint of pydantic in one line that names the key, and the nearest right key for
+    a typo.
+    """
     first = error.errors()[0]
     path = _without_tags(first["loc"])
     key = ".".join(path)
@@ -210,7 +218,9 @@ def _first_message(error: ValidationError) -> str:
 
 
 def _without_tags(loc: Sequence[int | str]) -> list[str]:
-    """Pydantic puts the kind of a source into the path of an error; the user's file has no such level."""
+    """Pydantic puts the kind of a source into the path of an error; the user's file has no such
+    level.
+    """
     parts = [str(part) for part in loc]
     return [p for i, p in enumerate(parts) if not (i > 0 and parts[i - 1] in ("train", "test") and p in _SOURCES)]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 DEFAULT_METHOD = "sent"
+StageReset = Literal["optimizer", "schedule", "reference"]
 
 
 class _Section(BaseModel):
@@ -164,7 +165,7 @@ class Train(_Section):
     kl_coef: float = Field(0.0, ge=0, description="KL to the initial policy (k3) on every token, besides what the method does")
     temperature: float = Field(1.0, gt=0, description="of the responses trained on")
     max_tokens: int = Field(2048, ge=1, description="longest response trained on, in tokens")
-    stage_reset: list[Literal["optimizer", "schedule", "reference"]] = Field(
+    stage_reset: list[StageReset] = Field(
         default_factory=list, description="what each stage after the first starts anew: optimizer, schedule, reference"
     )
     lora: dict[str, Any] | None = Field(

@@ -27,6 +27,7 @@ from sent_rl.problems import problem_of, problem_row
 from sent_rl.trainers.reward import trl_reward
 from sent_rl.trainers.trl.card import Data
 from sent_rl.trainers.trl.config import SENTConfig
+from sent_rl.trainers.trl.layouts import check_offloading
 from sent_rl.trainers.trl.trainer import STATE_FILE, SENTTrainer
 
 OnStep = Callable[[Mapping[str, Any], int], None]
@@ -60,6 +61,8 @@ def train(
     begun = check_claim(folder, "train.yaml", identity, renew=renewed)
     if begun and final.is_dir():
         return final
+    if config.train.offload:
+        check_offloading()
     trainer = _build(config, curriculum, arguments)
     trainer.remove_callback(PrinterCallback)  # one line a step is ours
     trainer.add_callback(MetricsFile(folder / "metrics.jsonl", trainer, on_step))

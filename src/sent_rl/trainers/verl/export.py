@@ -1,4 +1,4 @@
-"""A recipe as a verl job: rows, the command, and a script for a Ray cluster. Needs no verl; the same recipe runs with TRL."""
+"""A recipe as a verl job: rows, the command, and a script for a Ray cluster. Needs no verl."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ import pyarrow as pa
 import yaml
 
 from sent_rl.config import RunConfig
+from sent_rl.context import positions
 from sent_rl.curriculum import StageSampler
 from sent_rl.errors import UserError
 from sent_rl.files import atomic, write_table, write_text
-from sent_rl.models import resolve_model
 from sent_rl.problems import Problem, problem_of
 from sent_rl.problems.writing import VERL, verl_row
-from sent_rl.trainers.reward import load_reward
+from sent_rl.trainers.verl.translation import MODEL_PATH, Job, Words, translate
 
 _STAGES = pa.struct([*VERL.field("extra_info").type, pa.field("stage", pa.int64()), pa.field("semantic_entropy", pa.float64())])
 STAGED = VERL.set(VERL.get_field_index("extra_info"), pa.field("extra_info", _STAGES))
 """VERL with ``extra_info.stage`` and ``extra_info.semantic_entropy``."""
-_ACTOR, _ROLLOUT, _MODEL = (f"actor_rollout_ref.{part}" for part in ("actor", "rollout", "model"))
-_LOSS = f"{_ACTOR}.policy_loss"
-_AS_IT_IS = "{{ messages[0]['content'] }}"
+_PROMPT = 1024
 
 
 def export(
@@ -37,15 +35,21 @@ def export(
     test: Sequence[Problem] = (),
     gpus: int = 8,
     nodes: int = 1,
-    prompt_tokens: int = 1024,
+    prompt_tokens: int | None = None,
     engine: str = "vllm",
 ) -> list[str]:
-    """Write ``train.parquet``, ``val.parquet``, ``command.sh`` and ``cluster.sh``; returns the command's arguments.
+    """Write ``train.parquet``, ``val.parquet``, ``command.sh`` and ``cluster.sh``; returns the
+    command's arguments.
+
+    Where ``train.stage_reset`` names all three, every stage of ``curriculum`` is a job of its own
+    (``train-N.parquet``), and ``command.sh`` runs them one after the other.
 
     Args:
-        curriculum: staged rows (CURRICULUM), which become stages; without them ``train`` is walked at random.
+        curriculum: staged rows (CURRICULUM), which become stages; without them ``train`` is walked
+            at random.
         gpus: on each of ``nodes`` machines.
-        prompt_tokens: longest prompt; longer ones are left out by verl.
+        prompt_tokens: longest prompt; longer ones are left out by verl. 1,024 where not given, or
+            what the model's positions leave.
         engine: verl's rollout engine, vllm or sglang.
 
     Raises:
@@ -53,34 +57,53 @@ def export(
     """
     if folder.exists():
         raise UserError(f"{folder}: exists already; choose another name or remove it")
-    _check_sizes(config, curriculum, len(train))
-    arguments = [*overrides(config, gpus, nodes, prompt_tokens, engine)]
-    command = ["python", "-m", "verl.trainer.main_ppo", *arguments]
+    sampler = _check_sizes(config, curriculum, len(train))
+    words = translate(Job(config, gpus, nodes, _longest_prompt(config, prompt_tokens), engine))
     template = config.prompting.template.strip() if config.prompting.chat else config.prompting.template
     with atomic(folder) as partial:
         partial.mkdir(parents=True)
-        if curriculum is not None:
-            write_table(partial / "train.parquet", [_staged_row(row, i, template) for i, row in enumerate(curriculum)], STAGED)
-        else:
-            write_table(partial / "train.parquet", [verl_row(p, i, template) for i, p in enumerate(train)], VERL)
         write_table(partial / "val.parquet", [verl_row(p, i, template) for i, p in enumerate(test)], VERL)
-        write_text(partial / "command.sh", _script(command))
         write_text(partial / "cluster.sh", _cluster_script(gpus, nodes))
-    return arguments
+        if curriculum is None or sampler is None:
+            write_table(partial / "train.parquet", [verl_row(p, i, template) for i, p in enumerate(train)], VERL)
+            script = _script(words)
+        elif config.train.stage_reset:
+            for stage, members in enumerate(sampler.members):
+                rows = [_staged_row(curriculum[index], index, template) for index in members]
+                write_table(partial / f"train-{stage}.parquet", rows, STAGED)
+            script = _script_of_stages(words, sampler.batches)
+        else:
+            write_table(partial / "train.parquet", [_staged_row(row, i, template) for i, row in enumerate(curriculum)], STAGED)
+            script = _script(words)
+        write_text(partial / "command.sh", script)
+    return written(words)
 
 
-def _check_sizes(config: RunConfig, curriculum: Sequence[Mapping[str, Any]] | None, problems: int) -> None:
-    """Raise a UserError where there are too few problems for a step of every stage."""
+def _check_sizes(config: RunConfig, curriculum: Sequence[Mapping[str, Any]] | None, problems: int) -> StageSampler | None:
+    """The stages of a curriculum; a UserError where a stage has too few problems for a step."""
     size, steps = config.train.questions_per_step, config.train.steps
     if curriculum is None:
         if problems < size:
             raise UserError(f"train.questions_per_step: {size} questions a step, and only {problems} problems; lower it")
-        return
+        return None
     try:
         batches = None if steps is None else max(1, steps // config.train.updates_per_rollout)
-        StageSampler([int(row["stage"]) for row in curriculum], size, passes=config.train.passes, batches=batches)
+        return StageSampler([int(row["stage"]) for row in curriculum], size, passes=config.train.passes, batches=batches)
     except ValueError as error:
         raise UserError(f"train: {error}; change train.questions_per_step, train.steps or the stages") from error
+
+
+def _longest_prompt(config: RunConfig, asked: int | None) -> int:
+    """In tokens; verl reserves room for the longest prompt and the longest response together."""
+    limit, tokens = positions(config.model.path), config.train.max_tokens
+    if asked is None:
+        return _PROMPT if limit is None else min(_PROMPT, limit - tokens)
+    if limit is not None and asked + tokens > limit:
+        raise UserError(
+            f"--prompt-tokens {asked}: with train.max_tokens, {tokens}, they are more than the {limit} positions of"
+            f" {config.model.path!r}; at most {limit - tokens}"
+        )
+    return asked
 
 
 def _staged_row(row: Mapping[str, Any], index: int, template: str) -> dict[str, Any]:
@@ -90,89 +113,17 @@ def _staged_row(row: Mapping[str, Any], index: int, template: str) -> dict[str, 
 
 
 def overrides(config: RunConfig, gpus: int, nodes: int, prompt_tokens: int, engine: str) -> list[str]:
-    """The recipe in verl's words, for the folder that ``command.sh`` runs in."""
-    train, updates = config.train, config.train.updates_per_rollout
-    if train.questions_per_step % updates:
-        raise UserError(
-            f"train.updates_per_rollout: verl cuts a step by questions, and {updates} does not divide {train.questions_per_step};"
-            " change one of them"
-        )
-    if train.stage_reset:
-        raise UserError("train.stage_reset: verl runs all stages as one job, which resets nothing; leave it empty")
-    if train.trl:
-        raise UserError(
-            f"train.trl: settings for TRL ({', '.join(train.trl)}) mean nothing to verl; say it in verl's words beside the command"
-        )
-    if train.lora is not None:
-        raise UserError("train.lora: say it in verl's words beside the command (actor_rollout_ref.model.lora_rank), and leave it out here")
-    model = resolve_model(config.model.path)
-    values: dict[str, Any] = {
-        "trainer.v1.trainer_mode": "sent",
-        "trainer.project_name": "sent-rl",
-        "trainer.experiment_name": config.name,
-        "trainer.nnodes": nodes,
-        "trainer.n_gpus_per_node": gpus,
-        "trainer.logger": ["console", *train.report_to],
-        "trainer.save_freq": max(1, train.save_steps // updates),
-        "trainer.test_freq": -1,
-        "trainer.val_before_train": False,
-        "trainer.total_epochs": train.passes,
-        "trainer.default_local_dir": "checkpoints",
-        "data.train_files": "train.parquet",
-        "data.val_files": "val.parquet",
-        "data.train_batch_size": train.questions_per_step,
-        "data.max_prompt_length": prompt_tokens,
-        "data.max_response_length": train.max_tokens,
-        "data.filter_overlong_prompts": True,
-        "data.dataloader_num_workers": 0,
-        "data.seed": config.seed,
-        "algorithm.adv_estimator": "grpo",
-        f"{_MODEL}.path": str(Path(model).resolve()) if Path(model).is_dir() else model,  # the job runs in a folder of its own
-        f"{_MODEL}.use_remove_padding": True,
-        f"{_MODEL}.enable_gradient_checkpointing": train.gradient_checkpointing,
-        f"{_ACTOR}.strategy": "fsdp2",
-        f"{_ACTOR}.fsdp_config.entropy_from_logits_with_chunking": True,
-        f"{_ACTOR}.ppo_mini_batch_size": train.questions_per_step // updates,
-        f"{_ACTOR}.use_dynamic_bsz": True,
-        f"{_ACTOR}.ppo_max_token_len_per_gpu": 2 * (prompt_tokens + train.max_tokens),
-        f"{_ACTOR}.loss_agg_mode": "token-mean",
-        f"{_ACTOR}.optim.lr": train.learning_rate,
-        f"{_ACTOR}.use_kl_loss": train.kl_coef > 0,
-        f"{_ACTOR}.kl_loss_coef": train.kl_coef,
-        f"{_ACTOR}.kl_loss_type": "low_var_kl",
-        f"{_LOSS}._target_": "sent_rl.trainers.verl.config.SENTPolicyLossConfig",
-        f"+{_LOSS}.method": {k: v for k, v in config.method.model_dump(mode="json").items() if v is not None},
-        f"+{_LOSS}.stage_passes": train.passes,
-        f"+{_LOSS}.extract": list(config.answers.of_scores),
-        f"+{_LOSS}.thoughts": config.answers.thoughts,
-        f"{_ROLLOUT}.name": engine,
-        f"{_ROLLOUT}.tensor_model_parallel_size": 2 if gpus % 2 == 0 else 1,  # verl's default is 2
-        f"{_ROLLOUT}.n": train.generations,
-        f"{_ROLLOUT}.temperature": train.temperature,
-        f"{_ROLLOUT}.log_prob_use_dynamic_bsz": True,
-        f"{_ROLLOUT}.log_prob_max_token_len_per_gpu": 4 * (prompt_tokens + train.max_tokens),
-        "reward.custom_reward_function.path": "pkg://sent_rl.trainers.verl.reward",
-        "reward.custom_reward_function.name": "compute_score",
-        "+reward.custom_reward_function.reward_kwargs.extract_with": config.answers.of_reward,
-        "+reward.custom_reward_function.reward_kwargs.thoughts": config.answers.thoughts,
-    }
-    if config.answers.reward_function is not None:
-        values |= _own_reward(config)
-    if config.answers.opened is not None:  # else trainer mode sent asks the chat template
-        values["+reward.custom_reward_function.reward_kwargs.opened"] = config.answers.opened
-    if not config.prompting.chat:  # verl always goes through a chat template
-        values[f"{_MODEL}.custom_chat_template"] = _AS_IT_IS
-    if train.steps is not None:
-        values["trainer.total_training_steps"] = max(1, train.steps // updates)
-    return [f"{key}={_hydra(value)}" for key, value in values.items()]
+    """The recipe in verl's words, for the folder that ``command.sh`` runs in.
+
+    Raises:
+        UserError: the recipe says something that verl has no word for.
+    """
+    return written(translate(Job(config, gpus, nodes, prompt_tokens, engine)))
 
 
-def _own_reward(config: RunConfig) -> dict[str, Any]:
-    """The function of the user's, which the workers import from where it lies now."""
-    path, reward = str(config.answers.reward_function), "reward.custom_reward_function"
-    load_reward(path)
-    options = {"function": path, "folder": str(Path.cwd()), "chat": config.prompting.chat}
-    return {f"{reward}.name": "compute_user_score"} | {f"+{reward}.reward_kwargs.{key}": value for key, value in options.items()}
+def written(words: Words) -> list[str]:
+    """Overrides as they stand on Hydra's command line."""
+    return [f"{key}={_hydra(value)}" for key, value in words.items()]
 
 
 def _hydra(value: Any) -> str:
@@ -186,14 +137,49 @@ def _hydra(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
 
 
-def _script(command: Sequence[str]) -> str:
-    lines = " \\\n  ".join([" ".join(command[:3]), *map(shlex.quote, command[3:])])
+def _script(words: Words) -> str:
     return f"""#!/usr/bin/env bash
 # Written by `sent export verl`. Anything after the script's name goes to verl too and wins.
 set -euo pipefail
 cd "$(dirname "$0")"
-exec {lines} \\
+exec {_command(written(words))} \\
   "$@"
+"""
+
+
+def _command(overrides: Sequence[str]) -> str:
+    return " \\\n  ".join(["python -m verl.trainer.main_ppo", *map(shlex.quote, overrides)])
+
+
+def _script_of_stages(words: Words, batches: Sequence[int]) -> str:
+    """One job for each stage, each from the model of the one before, with all else new."""
+    per_stage = ("data.train_files", "trainer.default_local_dir", "trainer.total_training_steps", MODEL_PATH)
+    same = _command(written({key: value for key, value in words.items() if key not in per_stage}))
+    return f"""#!/usr/bin/env bash
+# Written by `sent export verl`: a job for each of {len(batches)} stages. The next one begins with the model of the one
+# before, which verl's merger writes in bfloat16, and with a new optimizer, schedule and reference.
+# Anything after the script's name goes to every job too and wins. On several machines this folder must be a shared one.
+# The same command again goes on where it was cut.
+set -euo pipefail
+cd "$(dirname "$0")"
+steps=({" ".join(map(str, batches))})
+model={shlex.quote(str(words[MODEL_PATH]))}
+for stage in "${{!steps[@]}}"; do
+  if [ ! -d "model-$stage" ]; then
+    {same.replace(chr(10), chr(10) + "    ")} \\
+      {MODEL_PATH}="$model" \\
+      data.train_files="train-$stage.parquet" \\
+      trainer.default_local_dir="checkpoints/stage-$stage" \\
+      trainer.total_training_steps="${{steps[$stage]}}" \\
+      "$@"
+    last="$(cat "checkpoints/stage-$stage/latest_checkpointed_iteration.txt")"
+    python -m verl.model_merger merge --backend fsdp --target_dir "model-$stage.partial" \\
+      --local_dir "checkpoints/stage-$stage/global_step_$last/actor"
+    mv "model-$stage.partial" "model-$stage"
+  fi
+  model="$PWD/model-$stage"
+done
+echo "trained model: $model"
 """
 
 
