@@ -16,8 +16,8 @@ from trl_helpers import SENT, ours, tasks
 
 from sent_rl import pipeline
 from sent_rl.config import load_config
-from sent_rl.curriculum import make_stages, semantic_entropy, whole_answer
-from sent_rl.files import read_facts, read_table
+from sent_rl.curriculum import SCORES, make_stages, semantic_entropy, whole_answer
+from sent_rl.files import read_facts, read_table, write_table
 from sent_rl.problems import Problem
 from sent_rl.rollouts import Prompt, Response, Sampling
 from sent_rl.trainers.trl.stages import ROW
@@ -111,6 +111,14 @@ def test_too_many_are_a_warning_that_names_the_fix(
     pipeline.stage(load_config(None), scores, tmp_path / "c.parquet")
     assert f"warning: {scores}: {fix}" in " ".join(capsys.readouterr().out.split())
     assert read_facts(tmp_path / "c.parquet")["responses"] == read_facts(scores)["responses"]
+
+
+def test_scores_that_were_made_elsewhere_can_be_staged(score: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores, _ = score({"q": [RIGHT] * 16, "r": [CUT] * 16})
+    empty = dict.fromkeys(("samples", "clusters", "unparsed", "truncated", "mean_tokens", "answers"))
+    write_table(tmp_path / "own.parquet", [{**row, **empty} for row in read_table(scores)], SCORES)
+    pipeline.stage(load_config(None), tmp_path / "own.parquet", tmp_path / "c.parquet")
+    assert "warning" not in capsys.readouterr().out
 
 
 def test_a_tenth_is_no_warning(score: Score) -> None:

@@ -11,7 +11,7 @@ import torch
 
 pytest.importorskip("verl")
 
-from sent_rl.trainers.verl import trainer as verl_trainer
+from sent_rl.trainers.verl.trainer import SENTTrainer
 
 WORDS = {0: "#### ", 1: "", 6: "1", 7: "2"}  # 1 ends a response
 
@@ -21,7 +21,7 @@ def test_responses_that_are_cut_off_disagree(monkeypatch: pytest.MonkeyPatch) ->
     rows = [[0, 6, 1], [0, 6, 1], [0, 6, 7, 6], [0, 6, 7, 6]]
     responses = torch.nested.nested_tensor([torch.tensor(row) for row in rows], layout=torch.jagged)
     data = {"responses": responses, "extra_info": [{"index": i // 2} for i in range(4)]}
-    monkeypatch.setattr(verl_trainer.transfer_queue, "kv_batch_get", lambda **_: data)
+    monkeypatch.setattr("transfer_queue.kv_batch_get", lambda **_: data)
     found: dict[int, float] = {}
     trainer: Any = SimpleNamespace(
         staged=SimpleNamespace(place={0: 0, 1: 1}, online=found),
@@ -32,6 +32,6 @@ def test_responses_that_are_cut_off_disagree(monkeypatch: pytest.MonkeyPatch) ->
     )
     batch = SimpleNamespace(keys=list("abcd"), partition_id="train", tags=[{}] * 4)
     metrics: dict[str, Any] = {}
-    verl_trainer.SENTTrainer._update_curriculum(trainer, batch, metrics)
+    SENTTrainer._update_curriculum(trainer, batch, metrics)
     assert found == {0: 0.0, 1: pytest.approx(math.log(2))}
     assert metrics["sent/semantic_entropy"] == pytest.approx(math.log(2) / 2)
