@@ -14,9 +14,10 @@ _CLAIM = re.compile(
 )
 _SET_OPERATOR = re.compile(r"\\(?:cup|cap|setminus|backslash|subset|supset|subseteq|supseteq|in|ni)(?![A-Za-z])|[\u2229\u222a]")
 _COMPUTED = re.compile(
-    r"\\(?:i*int|oint|sum|prod|lim|limsup|liminf|sup|inf|max|min|gcd|lcm|det|begin|binom|mathbb|mathrm|operatorname|Re|Im"
-    r"|arg|deg|bmod|mod|log|ln|exp|sinh|cosh|tanh|arcsin|arccos|arctan|arccot|sqrt|frac|cdot|overline|Gamma|zeta)(?![A-Za-z])"
+    r"\\(?:i*int|oint|sum|prod|lim|limsup|liminf|sup|inf|max|min|gcd|lcm|det|begin|operatorname|Re|Im|arg|deg)"
+    r"(?![A-Za-z])\s*(?:[_^]\s*(?:\{[^{}]*\}|[^\s{])\s*)*+\S"
 )
+"""Something to compute, and what it is computed of; fractions, roots and logarithms are read here."""
 _PROSE = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3,}[ ,.]+[A-Za-z]{2,}[ ,.]+[A-Za-z]{2,}")
 
 

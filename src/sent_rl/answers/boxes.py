@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_BRACES = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])(?:\s*\{)?|\\.|[{}]", re.DOTALL)
+_BRACES = re.compile(r"\\{1,2}(?:boxed|fbox|framebox)(?![A-Za-z])(?:\s*\{)?|\\.|[{}]", re.DOTALL)
 _UNBRACED = re.compile(r"\s*([^\s$][^$\n]*?)(?=\$|\\[)\]]|\n|\.\s|\.?$)")
 _TEXT = r"\\(?:text|textrm|mathrm|mbox)\s*\{[\s,]*(?:and|or)?[\s,]*\}"
 _JOINERS = rf"(?:[\s$,;&~]|\\q?quad(?![A-Za-z])|\\[,;:! ()\[\]\\]|{_TEXT}|(?<![A-Za-z])(?:and|or)(?![A-Za-z]))*+"

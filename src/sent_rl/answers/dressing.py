@@ -49,20 +49,20 @@ _SPELLINGS = {
     r"\geqslant": r"\ge", r"\geq": r"\ge", r"\leqslant": r"\le", r"\leq": r"\le", r"\gt": ">", r"\lt": "<", r"\mid": "|", r"\vert": "|",
     r"\lbrace": r"\{", r"\rbrace": r"\}", r"\colon": ":", r"\lor": " or ", r"\land": " and ", r"\neq": r"\ne", r"\rightarrow": r"\to",
     r"\longrightarrow": r"\to", r"\backslash": r"\setminus", r"\lg": r"\log", r"\simeq": r"\approx",
-    r"\nicefrac": r"\frac", r"\sfrac": r"\frac",
+    r"\varnothing": r"\emptyset", r"\nicefrac": r"\frac", r"\sfrac": r"\frac",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SPACING = re.compile(r"(?<!\\)\\(?:(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|q?quad)(?![A-Za-z])|[,;:! ])|~")
 _DOLLARS = re.compile(r"\\\$|\$|\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]")
 _ROW_SPACING = re.compile(r"\\\\\s*\[[^\]]*\]")
-_FONT = r"\\(?:text|mathrm|mathbf|textbf|textit|textrm|mbox|operatorname|rm|bf)\s*\{([^{}]*)\}"
+_FONT = r"\\(?:text|textnormal|textsf|texttt|mathit|mathsf|emph|mathrm|mathbf|textbf|textit|textrm|mbox|operatorname|rm|bf)\s*\{([^{}]*)\}"
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ|\{\s*\\degree\s*\}|\\degree)\s*[CFK]?(?![A-Za-z]|\s*\d)|\\degree(?![A-Za-z]|\s*\d)")
 _ANGLE_FUNCTIONS = re.compile(r"\\?(?<![A-Za-z])(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _PRIMES = re.compile(r"\^\s*(?:\{((?:\s*\\prime)+)\s*\}|(\\prime))")
 _JOINED = re.compile(r"\s*\b(?:and|or)\b\s*")
 _INFINITE = re.compile(r"(?<![A-Za-z\\])(?:inf|infty|infinity|oo)(?![A-Za-z])", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*(.*)\*\*", re.DOTALL)
-_BOXED = re.compile(r"\$*\\(?:f?boxed|fbox|framebox)(?:\s*\{(.*)\}|\s+([^{}]*)|(\d[^{}]*))\$*", re.DOTALL)
+_BOXED = re.compile(r"\$*\\{1,2}(?:boxed|fbox|framebox)(?:\s*\{(.*)\}|\s+([^{}]*)|(\d[^{}]*))\$*", re.DOTALL)
 _SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[a-z_]+\|>|</?s>|<eos>|<end_of_turn>|<\uff5c[^<>]*\uff5c>|</?answer>))+\s*$")
 _PERCENT = re.compile(r"(?<=[\d}])\s*(?:\\?%|\\text\s*\{\s*\\?%\s*\}|(?:\\text\s*\{\s*)?(?:percent|percentage|pct|per cent)\b\s*\}?)")
 _THIN_SPACED = re.compile(r"(?<=\d)\\[,!:]\s?(?=\d{3}(?!\d))")

@@ -131,6 +131,8 @@ def _in_order(one: Form, other: Form) -> bool:
     named, plain = (one, other) if _is_named(one) else (other, one)
     if plain.kind not in ("set", "tuple") or len(named.written) != len(plain.written):
         return False
+    if any(part.equation is not None for part in plain.written):  # x = 2, x = 3 has a name of its own
+        return False
     return all(_same(a.parts[0], b) for a, b in zip(named.written, plain.written, strict=True))
 
 

@@ -9,7 +9,7 @@ from sent_rl.answers.boxes import last_boxed
 from sent_rl.answers.formulas import last_formula
 from sent_rl.errors import UserError, nearest
 
-_NUMBER = re.compile(r"-?(?:\d+(?:,\d{3})*(?!\d)(?:\.\d+)?|\.\d+)(?:/\d+)?\s?%?")
+_NUMBER = re.compile(r"(?:(?<![A-Za-z])|(?<=\$))-?(?:\d+(?:,\d{3})*(?!\d)(?:\.\d+)?|\.\d+)(?:/\d+)?\s?%?")
 _FORMULA = r"(?:\$[^$]+\$|\\\((?:[^\\]|\\[^)])+\\\))"
 _FORMULAS = re.compile(rf"{_FORMULA}(?:(?:\s*,|\s*;|\s+and|\s+or|,\s+and|,\s+or)\s*{_FORMULA})*")
 _END_OF_ANSWER = re.compile(
@@ -56,7 +56,7 @@ def _first_statement(found: str) -> str:
 
 
 _ANSWER_IS = _last_match(r"answer\s+is\s*:?+\s*+(\\\[(?:.|\n)*?\\\]|\$\$(?:.|\n)*?\$\$|[^\s][^\n]*)")
-_ANSWER_LINE = _last_match(r"^[ \t]*(?:\*\*)?(?:final )?answer(?:\*\*)?[ \t]*:(?:\*\*)?[ \t]*(\S[^\n]*)")
+_ANSWER_LINE = _last_match(r"(?:^|(?<=[.!?]) )[ \t#]*(?:\*\*)?(?:final )?answer(?:\*\*)?[ \t]*:(?:\*\*)?[ \t]*(\S[^\n]*)")
 _ANSWER_TAG = _last_match(r"<answer>((?:(?!<answer>)(?:.|\n))*?)</answer>")
 _HASH = _last_match(r"####[ \t]*(\S[^\n]*)")
 

@@ -14,7 +14,7 @@ from typing import Any
 from sent_rl.answers.brackets import depth_of, is_balanced, is_bracketed, split
 from sent_rl.answers.dressing import undress, without_thousands
 from sent_rl.answers.expression import Evaluated, evaluate
-from sent_rl.answers.names import SYMBOL, is_measure, is_ratio, is_symbol, stem, tuple_length
+from sent_rl.answers.names import SYMBOL, arguments, is_measure, is_ratio, is_symbol, stem, tuple_length
 from sent_rl.answers.relations import MIRRORED, equation_key, inequality_key, relations_of
 from sent_rl.answers.scalars import NotUnderstood, TooMuch, real
 from sent_rl.answers.units import unitless, words_to_number
@@ -152,9 +152,11 @@ def _single(text: str, percent: bool = False) -> Form:
         return _as_set(_set([_single(part) for part in parts])) if parts else Form("set", "{}")
     if is_bracketed(text, "{", "}"):
         return _set([_single(part.strip()) for part in split(text[1:-1], (",", ";"))])
-    union = [_single(part.strip()) for part in split(text, ("\\cup",))] if "\\cup" in text else []
-    if len(union) > 1:
-        return _set(union) if all(part.kind in ("set", "tuple") for part in union) else _unread(text)
+    united = split(text, ("\\cup",))
+    if len(united) > 1:
+        parts_of_union = [_single(part.strip()) for part in united]
+        is_union = all(part.kind in ("set", "tuple") for part in parts_of_union)
+        return _set(parts_of_union) if is_union else _unread(text)
     matrix = _MATRIX.fullmatch(text)
     if matrix:
         rows = [[_single(cell.strip()) for cell in row.split("&")] for row in matrix[2].split("\\\\") if row.strip()]
@@ -260,7 +262,7 @@ def _equation(sides: Sequence[str], percent: bool = False) -> Form:
     inner = [_single(side) for side in sides[1:-1]]
     if any(side.key != right.key for side in inner):  # 1 = 2 = 2, and "y = 5 for x = 2", say nothing as a whole
         return Form("broken", _bare("=".join(sides)), all(side.understood for side in inner))
-    if _is_given(sides[0], right):
+    if _is_given(sides[0], right, sides[-1]):
         return replace(right, equation=key)
     first = _single(sides[0])
     if first.kind == "number" and is_symbol(sides[-1]) and not inner:  # 5 = x
@@ -272,14 +274,16 @@ def _equation(sides: Sequence[str], percent: bool = False) -> Form:
     return Form("equation", f"{key} = 0", equation=key)
 
 
-def _is_given(name: str, value: Form) -> bool:
-    """Whether the left side of an equation only names the value on its right."""
+def _is_given(name: str, value: Form, text: str) -> bool:
+    """Whether the left side of an equation only names the value on its right, whose text is ``text``."""
     if value.kind == "tuple" and tuple_length(name) == len(value.parts):
         return True
     if is_measure(name) and not is_symbol(name):
         return value.kind == "number"
     if is_ratio(name):
         return value.kind in ("number", "ratio")
+    if value.kind == "expression" and any(letter not in text for letter in arguments(name)):
+        return False  # f(y) = x + 1 is no function of x
     return is_symbol(name)
 
 
@@ -287,6 +291,8 @@ def _rounded(text: str, sides: Sequence[str]) -> Form:
     r"""``x = \sqrt2 \approx 1.414`` says \sqrt2, where the last side is the value in so many decimals."""
     exact = _equation(sides[:-1]) if len(sides) > 2 else _single(sides[0])
     near = _single(sides[-1])
+    if is_symbol(sides[-2]) and near.kind == "number":
+        return near
     if exact.kind != "number" or near.kind != "number":
         return _unread(text)
     decimals = len(sides[-1].strip().partition(".")[2])

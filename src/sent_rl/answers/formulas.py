@@ -38,6 +38,7 @@ _TOKEN = re.compile(
 _FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "log", "ln"}
 _FUNCTIONS |= {"exp", "sqrt", "pi", "inf", "infty"}
 _OPERANDS = ("whole", "command", "open", "number", "letter")
+_NAME = re.compile(r"\\?[A-Za-z]|[A-Za-z]\([A-Za-z]\)|[A-Z]+")
 _ENDS_OPEN = re.compile(r"[-+*/^_=<>,\s]+$")
 _PLAIN_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
 _SET_AS_TEXT = re.compile(r"\\[A-Za-z]+\s*\{[A-Za-z\s,.]*\}|\\[A-Za-z]+")
@@ -80,7 +81,7 @@ def _delimited(text: str) -> list[_Span]:
             position = match.start() + 1
             continue
         bare = content.strip()
-        kind = "name" if re.fullmatch(r"\\?[A-Za-z]", bare) else "formula"
+        kind = "name" if _NAME.fullmatch(bare) else "formula"
         found.append(_Span(match.start(), match.end(), kind, delimited=True))
         position = match.end()
     if len(found) == 1 and text[found[0].end :].strip(" .\n") == text[: found[0].start].strip() == "":

@@ -8,7 +8,7 @@ from sent_rl.answers.scalars import FUNCTIONS
 
 _NO_NAME = rf"(?!\\?(?:{'|'.join(FUNCTIONS)}|log|sqrt|frac|int|sum|lim)(?![A-Za-z]))"
 SYMBOL = rf"{_NO_NAME}(?:\\?[A-Za-z](?![A-Za-z])|\\[A-Za-z]+)(?:_(?:\{{[^{{}}]*\}}|\w))?'*"
-_ARGUMENT = rf"\s*(?:{SYMBOL}|-?\d+(?:\.\d+)?)\s*"
+_ARGUMENT = rf"\s*(?:{SYMBOL}(?:\(\s*{SYMBOL}\s*\))?|-?\d+(?:\.\d+)?)\s*"
 _FUNCTION = rf"{SYMBOL}\s*(?:\({_ARGUMENT}(?:,{_ARGUMENT})*\))?|P\s*\([^()]*\)"
 _POINTS = r"[A-Z](?:_?\d|')*(?:\s*[A-Z](?:_?\d|')*)+"
 _MEASURE = (
@@ -28,6 +28,11 @@ _INDEX = re.compile(r"_\{?\d+\}?$")
 def is_symbol(text: str) -> bool:
     r"""A variable, or a function at a place: x, x_1, f(x), f(2); not \sin(x), which has a value of its own."""
     return _IS_SYMBOL.fullmatch(text) is not None
+
+
+def arguments(name: str) -> list[str]:
+    """The letters that a function depends on: x of f(x)."""
+    return re.findall(r"[a-z]", name.partition("(")[2]) if "\\" not in name.partition("(")[2] else []
 
 
 def is_measure(text: str) -> bool:

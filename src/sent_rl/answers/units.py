@@ -72,7 +72,7 @@ _NO_UNITS = {*_COUNTS, *(f"{word}s" for word in _COUNTS), "halves", "sixes", "tw
     reciprocal negative positive less more fewer greater lower higher most least above below under beyond
     about approximately approx roughly nearly almost around exactly maybe perhaps possibly probably always
     never only incorrect correct wrong false true right invalid undefined unknown impossible imaginary bad
-    doubled tripled halved increased decreased rounded repeating recurring negated
+    backwards forwards doubled tripled halved increased decreased rounded repeating recurring negated
     """
 )
 """Fractions, multipliers and qualifiers: with them it is another number, or none."""
@@ -81,7 +81,9 @@ _WORDS = re.compile(r"[A-Za-z]+")
 _POWER = r"(?:\^\{?-?\d\}?)?"
 _TRAILING_WORDS = re.compile(rf"(.*[\d)}}])(\s*)([A-Za-z]+{_POWER}(?:[ /.]+[A-Za-z]+{_POWER})*)", re.DOTALL)
 _SQUARED = re.compile(r"(?<=[a-z]) (?:squared|cubed)$")
-_UNIT_FONT = r"\\(?:text|mathrm|textrm|mbox|operatorname|rm|textbf|mathbf)\s*\{([^{}]*)\}(?:\s*\^\{?-?\d+\}?)?"
+_UNIT_FONT = (
+    r"\\(?:text|textnormal|textsf|textit|mathit|mathrm|textrm|mbox|operatorname|rm|textbf|mathbf)\s*\{([^{}]*)\}(?:\s*\^\{?-?\d+\}?)?"
+)
 _UNITS_IN_TEXT = re.compile(rf"(?<=[\d}})\s])(?:{_UNIT_FONT}[\s/.]*+)++(?=$|[,;)\]])")
 
 
