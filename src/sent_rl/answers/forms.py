@@ -22,7 +22,7 @@ from sent_rl.answers.units import unitless, words_to_number
 LONGEST = 2000
 """Longer answers are compared as text."""
 
-_FUNCTION_POWER = re.compile(r"(\\[a-z]+\s*\^)\s*(\d)\s+(?=\d)")
+_FUNCTION_POWER = re.compile(r"(\\[a-z]+\s*[_^])\s*(\d)\s+(?=\d)")
 _DANGLING = re.compile(r"(?:\\(?:le|ge|ne|in|approx|to)(?![A-Za-z])|[<>=+]).*|.*(?:[<>=+-]|\\(?:le|ge|ne|in|approx|to))", re.DOTALL)
 _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(\d+)\}?")
 _MATRIX = re.compile(r"\\begin\{([pbv]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
@@ -265,7 +265,7 @@ def _equation(sides: Sequence[str], percent: bool = False) -> Form:
     if _is_given(sides[0], right, sides[-1]):
         return replace(right, equation=key)
     first = _single(sides[0])
-    if first.kind == "number" and is_symbol(sides[-1]) and not inner:  # 5 = x
+    if first.kind == "number" and re.fullmatch(r"[A-Za-z]", sides[-1]) and not inner:  # 5 = x
         return replace(first, equation=key)
     if inner or first.kind == right.kind == "number":
         return right if first.key == right.key else Form("broken", _bare("=".join(sides)), first.understood)
