@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import transfer_queue
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDict
 from torchdata.stateful_dataloader import StatefulDataLoader
 from verl.trainer.ppo.v1.trainer_base import register_trainer
@@ -20,13 +19,15 @@ from verl.workers.utils.padding import response_to_nested
 from sent_rl import __version__
 from sent_rl.answers import extract
 from sent_rl.curriculum import semantic_entropy
+from sent_rl.errors import UserError
 from sent_rl.files import write_json
 from sent_rl.methods import Rollouts, State, Treatment
 from sent_rl.trainers.metrics import treatment_metrics
-from sent_rl.trainers.verl.checks import adapt, check, require_policy_loss
+from sent_rl.trainers.verl.checks import adapt, check, require_policy_loss, set_training_steps
 from sent_rl.trainers.verl.config import SENTPolicyLossConfig
-from sent_rl.trainers.verl.curriculum import StagedIndices, extra_infos, is_staged, staged_indices
-from sent_rl.trainers.verl.loss import FACTS, KL_COEF, fact_name, sent_loss
+from sent_rl.trainers.verl.curriculum import StagedIndices, extra_infos, final_rows, is_staged, staged_indices
+from sent_rl.trainers.verl.loss import FACTS, KL_COEF, STEP, SENTLoss, fact_name
+from sent_rl.trainers.verl.traits import traits
 
 STATE_FILE = "sent_state.json"
 _FIELDS = ["entropy", "old_log_probs", "advantages", "response_mask"]
@@ -38,7 +39,7 @@ class SENTTrainer(PPOTrainerSync):
 
     After the advantages of a step are there, the method treats its tokens, all of them, on the driver; treated advantages and KL
     coefficients go back to where the workers read the batch. The workers' loss is verl's own, with the user's ``loss_mode``, plus the
-    token-weighted KL (:func:`sent_rl.trainers.verl.loss.sent_loss`). Rows with ``extra_info.stage`` are walked stage after stage.
+    token-weighted KL (:class:`sent_rl.trainers.verl.loss.SENTLoss`). Rows with ``extra_info.stage`` are walked stage after stage.
     """
 
     # verl's own attributes that are read or replaced here
@@ -60,7 +61,7 @@ class SENTTrainer(PPOTrainerSync):
         actor = self.config.actor_rollout_ref.actor
         if self.reference_is_ours:
             actor = OmegaConf.merge(actor, {"use_kl_loss": False})  # verl's uniform KL with coefficient 0 would only cost memory
-        self.actor_rollout_wg.set_loss_fn(partial(sent_loss, config=omega_conf_to_dataclass(actor)))
+        self.actor_rollout_wg.set_loss_fn(SENTLoss(omega_conf_to_dataclass(actor)))
         staged = "no stages" if self.staged is None else f"stages of {self.staged.stages.batches} steps"
         print(f"sent-rl {__version__}: verl plug-in at work, method {self.method!r}, {staged}", flush=True)
 
@@ -84,11 +85,8 @@ class SENTTrainer(PPOTrainerSync):
             collate_fn=collate_fn,
             sampler=self.staged,
         )
-        # One walk through the stages is one epoch of verl's.
         self.steps_per_epoch = self.total_training_steps = len(self.staged) // batch
-        with open_dict(self.config):
-            self.config.trainer.total_epochs = 1
-            self.config.actor_rollout_ref.actor.optim.total_training_steps = self.total_training_steps
+        set_training_steps(self.config, self.total_training_steps)
 
     # ---- treatment of a step's tokens
 
@@ -97,6 +95,7 @@ class SENTTrainer(PPOTrainerSync):
         if self.staged is not None and self.staged.online is not None:
             self._update_curriculum(batch, metrics)
         if self.method.selection_scope == "micro_batch":
+            batch.extra_info[STEP] = self.global_steps
             return batch  # treated in the workers, at every pass
         data = transfer_queue.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=_FIELDS)
         nested_mask, padded = data["response_mask"], data.to_padded_tensor()
@@ -117,7 +116,8 @@ class SENTTrainer(PPOTrainerSync):
         """Semantic entropies of the step's problems, from the answers that the rollouts gave."""
         assert self.staged is not None
         assert self.staged.online is not None
-        data = transfer_queue.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["responses", "extra_info"])
+        keys = [batch.keys[row] for row in final_rows(batch.keys, batch.tags)]
+        data = transfer_queue.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=["responses", "extra_info"])
         texts = self.tokenizer.batch_decode([row.tolist() for row in data["responses"].unbind()], skip_special_tokens=True)
         answers: dict[int, list[str | None]] = {}
         for row, text in zip(data["extra_info"], texts, strict=True):
@@ -128,17 +128,31 @@ class SENTTrainer(PPOTrainerSync):
 
     # ---- the state of the method is part of a checkpoint; that of the curriculum is in the data loader's
 
-    def _state_path(self) -> Path:
-        return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}" / STATE_FILE
-
     def _save_checkpoint(self) -> None:
-        write_json(self._state_path(), {"method": self.method_state})  # before verl names the checkpoint as the latest
+        folder = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+        # before verl names the checkpoint as the latest
+        write_json(folder / STATE_FILE, {"method": self.method_state})
         super()._save_checkpoint()
 
     def _load_checkpoint(self) -> None:
         super()._load_checkpoint()
-        if self._state_path().is_file():
-            self.method_state = json.loads(self._state_path().read_text(encoding="utf-8"))["method"]
+        if not self.global_steps:
+            return
+        path = checkpoint_folder(self.config, self.global_steps) / STATE_FILE
+        if path.is_file():
+            self.method_state = json.loads(path.read_text(encoding="utf-8"))["method"]
+        if not self.method_state and traits(self.method).remembers:
+            raise UserError(
+                f"{path}: holds no state of method {self.method.name!r}, which goes on from it;"
+                " resume a checkpoint of the same method, or set trainer.resume_mode=disable"
+            )
+
+
+def checkpoint_folder(config: DictConfig, step: int) -> Path:
+    """The folder of the checkpoint that verl resumed at a step."""
+    if config.trainer.resume_mode == "resume_path":
+        return Path(config.trainer.resume_from_path)
+    return Path(config.trainer.default_local_dir) / f"global_step_{step}"
 
 
 def _facts(treatment: Treatment) -> dict[str, Any]:
