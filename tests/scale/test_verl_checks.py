@@ -21,8 +21,7 @@ from verl.workers.engine.base import EngineRegistry
 from sent_rl.errors import UserError
 from sent_rl.methods import get, names
 from sent_rl.trainers.verl.checks import check, set_training_steps
-from sent_rl.trainers.verl.entropies import ENGINES, OVERLAP
-from sent_rl.trainers.verl.traits import traits
+from sent_rl.trainers.verl.entropies import ENGINES, OVERLAP, entropy_use
 
 _LOSS = "actor_rollout_ref.actor.policy_loss"
 _REMOVE_PADDING = "actor_rollout_ref.model.use_remove_padding"
@@ -209,12 +208,11 @@ def test_schedules_end_with_the_stages_the_critics_too() -> None:
     assert config.critic.optim.total_training_steps == 42
 
 
-def test_traits_are_found_out() -> None:
-    remembering = {"clip_cov", "sent_adaptive"}
-    assert {name for name in names() if traits(get(name)).remembers} == remembering
-    assert traits(get("entropy_bonus", adaptive=True)).remembers
-    assert not traits(get("clip_cov", scope="micro_batch")).remembers  # numbered by the step
-    published = traits(get("sent_as_published", faithful_bug=True))
-    assert published.clips
-    assert published.entropy is not None
-    assert published.entropy.share == pytest.approx(0.8)
+def test_how_a_method_depends_on_entropies_is_found_out() -> None:
+    without = {"grpo", "entropy_bonus", "clip_cov", "kl_cov"}
+    assert {name for name in names() if entropy_use(get(name)) is None} == without
+    assert entropy_use(get("entropy_bonus", adaptive=True)) is None  # it reads log-probs
+    published = entropy_use(get("sent_as_published", faithful_bug=True, low_entropy_fraction=0.3))
+    assert published is not None
+    assert published.side == "lowest"
+    assert published.share == pytest.approx(0.3)

@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from sent_rl.errors import UserError
 from sent_rl.methods import Method
 from sent_rl.trainers.verl.entropies import ACTOR, Setting, check_entropies
-from sent_rl.trainers.verl.traits import traits
 
 POLICY_LOSS = "sent_rl.trainers.verl.config.SENTPolicyLossConfig"
 
@@ -62,7 +61,7 @@ def _check_stages(setting: Setting) -> None:
 def _check_loss(setting: Setting, method: Method) -> None:
     """Refuse settings that would change the method's loss; warn of a penalty without effect."""
     mode = setting(f"{ACTOR}.policy_loss.loss_mode", "vanilla")
-    if mode != "vanilla" and traits(method).clips:
+    if mode != "vanilla" and method.clip is not None:
         raise UserError(
             f"{ACTOR}.policy_loss.loss_mode: method {method.name!r} has a clip range of its own,"
             f" which is meant for loss mode 'vanilla' and not for {mode!r}; set it to vanilla"

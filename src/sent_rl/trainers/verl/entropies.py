@@ -11,11 +11,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from sent_rl.errors import UserError
-from sent_rl.methods import Method
-from sent_rl.trainers.verl.traits import EntropyUse, traits
+from sent_rl.methods import Method, Rollouts, Treatment
 
 Setting = Callable[..., Any]
 """``setting(key, default)`` of verl's configuration; the default also stands for null."""
@@ -41,6 +42,51 @@ OVERLAP = {
 kinds of synthetic logits over 151,936 tokens, three seeds, by ``tests/scale/entropy_overlap.py``."""
 _LARGEST_ERROR = "0.17 to 0.34"
 """Nats, the same measurement."""
+
+
+_ROWS, _LENGTH = 8, 125
+_SIDES: dict[str, Literal["lowest", "highest"]] = {
+    "low_entropy": "lowest",
+    "high_entropy": "highest",
+}
+"""A treatment's selections by entropy, and the end of the order that they take."""
+
+
+@dataclass(frozen=True)
+class EntropyUse:
+    """How a method's treatment depends on entropies.
+
+    Attributes:
+        side: which end of the order is selected; None for methods that use the values themselves.
+        share: of all response tokens, 0 to 1.
+    """
+
+    side: Literal["lowest", "highest"] | None
+    share: float
+
+
+def entropy_use(method: Method) -> EntropyUse | None:
+    """How a method with its options depends on entropies, None if it does not.
+
+    Found out by a made-up step that is treated twice, with its entropies in another order: so it
+    holds for methods that are written later, too.
+    """
+    rng = torch.Generator().manual_seed(0)
+    logps, entropies, advantages = torch.rand(3, _ROWS, _LENGTH, generator=rng).unbind()
+    mask = torch.ones(_ROWS, _LENGTH)
+    first, second = (method.treat(Rollouts(-logps, values, advantages, mask)) for values in (entropies, entropies.flip(0, 1)))
+    if _same(first, second):
+        return None
+    for name, side in _SIDES.items():
+        if name in first.selections:
+            return EntropyUse(side, first.selections[name].double().mean().item())
+    return EntropyUse(None, 1.0)
+
+
+def _same(first: Treatment, second: Treatment) -> bool:
+    """Whether both treatments have the same loss and select the same tokens."""
+    columns = [(t.advantages, t.policy_weight, t.kl_coef, *t.selections.values()) for t in (first, second)]
+    return all(torch.equal(*pair) for pair in zip(*columns, strict=True))
 
 
 @dataclass(frozen=True)
@@ -88,7 +134,7 @@ def check_entropies(setting: Setting, method: Method) -> None:
     Raises:
         UserError: names the keys to set.
     """
-    use, name = traits(method).entropy, setting(f"{ACTOR}.strategy")
+    use, name = entropy_use(method), setting(f"{ACTOR}.strategy")
     if use is None:
         return
     if name not in ENGINES:

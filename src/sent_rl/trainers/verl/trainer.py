@@ -27,7 +27,6 @@ from sent_rl.trainers.verl.checks import adapt, check, require_policy_loss, set_
 from sent_rl.trainers.verl.config import SENTPolicyLossConfig
 from sent_rl.trainers.verl.curriculum import StagedIndices, extra_infos, final_rows, is_staged, staged_indices
 from sent_rl.trainers.verl.loss import FACTS, KL_COEF, STEP, SENTLoss, fact_name
-from sent_rl.trainers.verl.traits import traits
 
 STATE_FILE = "sent_state.json"
 _FIELDS = ["entropy", "old_log_probs", "advantages", "response_mask"]
@@ -148,7 +147,8 @@ class SENTTrainer(PPOTrainerSync):
         path = checkpoint_folder(self.config, self.global_steps) / STATE_FILE
         if path.is_file():
             self.method_state = json.loads(path.read_text(encoding="utf-8"))["method"]
-        if not self.method_state and traits(self.method).remembers:
+        kept = self.method.state_keys if self.method.selection_scope == "step" else frozenset()
+        if not kept <= set(self.method_state or {}):
             raise UserError(
                 f"{path}: holds no state of method {self.method.name!r}, which goes on from it;"
                 " resume a checkpoint of the same method, or set trainer.resume_mode=disable"
