@@ -10,11 +10,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from trl_helpers import SENT, logged, ours, tasks
 
+from sent_rl.config import dump_config, load_config
+from sent_rl.console import step_line
 from sent_rl.curriculum import OnlineStages, StageSampler
 from sent_rl.errors import UserError
 from sent_rl.methods import Method, get, resolve
+from sent_rl.report import write_report
+from sent_rl.trainers.trl.run import MetricsFile
 from sent_rl.trainers.trl.stages import StagePlan
 from sent_rl.trainers.trl.state import STATE_FILE, read_state, write_state
 
@@ -92,7 +97,7 @@ def test_training_does_not_go_on_without_the_state(tmp_path: Path, name: str) ->
 
 def test_the_stage_of_every_step_by_enumeration() -> None:
     """Micro-batch after micro-batch, for 512 pairs of rollout and optimizer step."""
-    wrong = []
+    wrong, stage = [], [0] * 30 + [1] * 20 + [2] * 10
     for micro, accumulation in product(range(1, 17), range(1, 33)):
         args: Any = SimpleNamespace(
             micro_steps_per_rollout=micro,
@@ -104,7 +109,7 @@ def test_the_stage_of_every_step_by_enumeration() -> None:
             max_steps=-1,
             seed=0,
         )
-        plan = StagePlan([0, 0, 0, 1, 1, 2], args)
+        plan = StagePlan(stage, args)
         of_rollouts = [s for s, count in enumerate(plan.sampler.batches) for _ in range(count)]
         of_micro_batches = [stage for stage in of_rollouts for _ in range(micro)]
         of_steps = of_micro_batches[::accumulation]
@@ -112,7 +117,7 @@ def test_the_stage_of_every_step_by_enumeration() -> None:
             wrong.append((micro, accumulation))
         assert plan.stage_steps == [of_steps.count(stage) for stage in range(3)]
         args.max_steps = plan.steps
-        assert StagePlan([0, 0, 0, 1, 1, 2], args).steps == plan.steps
+        assert StagePlan(stage, args).steps == plan.steps
     assert wrong == []
 
 
@@ -137,3 +142,32 @@ def test_a_step_without_spread_says_so(tmp_path: Path) -> None:
     assert entry["frac_reward_zero_std"] == 1
     assert entry["share/low_entropy"] > 0.79
     assert entry["share/high_covariance"] == entry["covariance/top"] == 0
+
+
+def test_the_terminal_and_the_page_say_so_too(tmp_path: Path) -> None:
+    shares = (1.0, 0.25, 1.0, 0.0)
+    steps = [
+        {"step": i + 1, "stage": 0, "reward": 0.5, "entropy": 0.1, "kl": 0.0, "frac_reward_zero_std": share}
+        for i, share in enumerate(shares)
+    ]
+    assert "  no spread 100%  " in step_line(steps[0], 4)
+    assert "  no spread 25%  " in step_line(steps[1], 4)
+    assert "  no spread -  " in step_line({"step": 1, "stage": 0}, 4)
+    config = yaml.safe_dump(dump_config(load_config("quickstart", [])))
+    (tmp_path / "run.yaml").write_text(config, encoding="utf-8")
+    (tmp_path / "training").mkdir()
+    lines = "".join(json.dumps(step) + "\n" for step in steps)
+    (tmp_path / "training" / "metrics.jsonl").write_text(lines, encoding="utf-8")
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "2 of 4 steps had no spread of rewards in any group" in page
+    assert "on average 56 % of a step's groups" in page
+
+
+def test_every_update_of_a_rollout_knows_its_spread(tmp_path: Path) -> None:
+    """TRL logs it at the first update of a rollout only."""
+    seen: list[Any] = []
+    trainer = ours(tmp_path, method="grpo", num_iterations=2, max_steps=4)
+    trainer.add_callback(MetricsFile(tmp_path / "metrics.jsonl", trainer, lambda m, _: seen.append(m["frac_reward_zero_std"])))
+    trainer.train()
+    first, second = logged(trainer, "frac_reward_zero_std")
+    assert seen == [first, first, second, second]

@@ -24,11 +24,11 @@ class ClipCov(Method):
 
     Deviations: covariance and draw are over the step's rollout; the published code takes them over each micro-batch at every forward
     pass, and skips tokens that the clip already holds back (at the rollout there are none): `scope: micro_batch` does the former. The draw
-    follows from `seed` and the step, so that every rank makes the same one. Where all advantages are equal there is no covariance, and no
-    token is drawn.
+    follows from `seed` and the step, so that every rank makes the same one.
 
-    Limits: needs ratios of tokens (TRL's `importance_sampling_level: token`). Loss types that do not clip the ratio (TRL's cispo, sapo,
-    vespo) need `ppo_clip: null`.
+    Limits: where all advantages are equal there is no covariance, and no token is drawn. TRL's
+    `importance_sampling_level` must be token. With a loss that does not clip the ratio (TRL: cispo,
+    sapo, vespo), `ppo_clip` must be null.
     """
 
     selects_by_covariance: ClassVar[bool] = True

@@ -23,8 +23,8 @@ class EntropyAdvantage(Method):
     Deviations: H_t is that of the policy at the rollout; the paper takes it from the pass that is being trained on. The two are the same
     at the first update after a rollout.
 
-    Limits: needs ratios of tokens (TRL's `importance_sampling_level: token`): the ratio of a sequence spreads the addition over all of its
-    tokens.
+    Limits: TRL's `importance_sampling_level` must be token: through the ratio of a sequence, all of
+    its tokens share what is added to one of them.
     """
 
     name: Literal["entropy_advantage"] = "entropy_advantage"

@@ -13,8 +13,9 @@ from sent_rl.methods.base import Method, Rollouts, State, Treatment
 class EntropyBonus(Method):
     """Entropy bonus: the mean entropy of the policy, times a coefficient, is added to the objective.
 
-    Equation: maximise mean_t [ min(r_t A, clip(r_t) A) + c H_t ], gradient through H_t. Adaptive: e_k = -mean log pi_old(o_t) of rollout
-    k; c_k+1 = c_k + delta if e_k < target, else c_k - delta, inside [min, max]; the bonus of rollout k+1 is c_k+1 if e_k < target, else 0.
+    Equation: maximise mean_t [ min(r_t A, clip(r_t) A) + c H_t ], gradient through H_t. Adaptive: let
+    e be the -mean log pi_old(o_t) of a rollout. For the next rollout, c moves by +delta if
+    e < target, else by -delta, inside [min, max], and the bonus acts only if e < target.
 
     Source: fixed: c = 1e-3 was verl's default for years, and is the "w/ En" of SENT (arXiv 2512.04359). Adaptive: He et al., Skywork-OR1,
     arXiv 2505.22312, with the constants of its scripts (start 0, target 0.2 nats, delta 1e-4, max 5e-3).
@@ -22,10 +23,11 @@ class EntropyBonus(Method):
     Defaults: fixed, c = 1e-3. `adaptive: true` starts at `adaptive_start` and ignores `coef`.
 
     Deviations: the bonus has the denominator of the policy loss (verl's way; TRL's own `entropy_coef` averages a micro-batch's tokens).
-    The measured e is over all ranks and micro-batches of a rollout. As in Skywork's code, a rollout's entropy decides about the next one:
-    the first rollout gets `adaptive_start`.
+    The measured e is over all ranks and micro-batches of a rollout. That a rollout's entropy decides
+    about the next rollout is the published code's rule; the first one gets `adaptive_start`.
 
-    Limits: TRL's `entropy_coef` and `use_adaptive_entropy` would add a second bonus, and are refused.
+    Limits: TRL's `entropy_coef` must be 0 and its `use_adaptive_entropy` off: they would add a second
+    bonus.
     """
 
     name: Literal["entropy_bonus"] = "entropy_bonus"

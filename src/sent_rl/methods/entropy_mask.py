@@ -24,7 +24,8 @@ class EntropyMask(Method):
     tokens, which makes the gradient about five times smaller: `denominator: all`. With loss types other than a mean over tokens,
     `denominator: selected` scales the surrogate by all / selected tokens. The paper uses no KL.
 
-    Limits: needs ratios of tokens (TRL's `importance_sampling_level: token`): through the ratio of a sequence all of its tokens learn.
+    Limits: TRL's `importance_sampling_level` must be token: through the ratio of a sequence, all of
+    its tokens learn.
     """
 
     name: Literal["entropy_mask"] = "entropy_mask"

@@ -22,11 +22,11 @@ class KlCov(Method):
 
     Deviations: covariance and selection are over the step's rollout, ties all taken; the published code takes exactly k over each
     micro-batch at every forward pass: `scope: micro_batch`. The penalty has no gradient at the first update after a rollout, so the method
-    needs several. Where all advantages are equal there is no covariance and no token is penalised; the published code penalises k
-    arbitrary ones.
+    needs several. Where all advantages are equal there is no covariance, and no token is penalised;
+    the published code penalises k arbitrary ones.
 
-    Limits: needs a loss that clips the ratio (TRL: dapo, grpo, bnpo, dr_grpo, luspo; not cispo, sapo, vespo), ratios of tokens
-    (`importance_sampling_level: token`), and no `delta`.
+    Limits: the loss must be one that clips the ratio (TRL: dapo, grpo, bnpo, dr_grpo or luspo),
+    TRL's `importance_sampling_level` must be token, and its `delta` unset.
     """
 
     selects_by_covariance: ClassVar[bool] = True

@@ -27,9 +27,11 @@ class Sent(Method):
     Deviations: shares are exact, over the whole step (all micro-batches and ranks), ties at a threshold all taken. The published code does
     something else in six places: `sent_as_published`. `anchor: old` takes the KL to the sampling policy, and is then without effect on the
     first update after each rollout. A selection by covariance depends on the sampled token, so on T_high the penalty is a regulariser on
-    chosen tokens rather than an unbiased KL. Where all advantages of a step are equal there is no covariance: T_high is empty, and all of
-    T_low gets beta_low. Groups of equal rewards beside others keep advantage 0, and their tokens have the small covariances that the
-    equation gives them.
+    chosen tokens rather than an unbiased KL.
+
+    Limits: where all advantages of a step are equal there is no covariance. T_high is then empty, and
+    all of T_low gets beta_low. Where only some groups have a spread of rewards, the tokens of the
+    others have advantage 0 and compete for T_high with the covariance that the equation gives them.
     """
 
     selects_by_covariance: ClassVar[bool] = True

@@ -15,9 +15,9 @@ from sent_rl.methods.sent import Sent
 class SentAdaptive(Sent):
     """SENT, adaptive: both betas are scaled by a controller that holds the entropy at a share of its start.
 
-    Equation: SENT's, with s beta_low and s beta_high; s starts at 1, and after every rollout s <- s exp(gain (1 - H / (f H_0))), inside
-    [1 / scale_max, scale_max]. H: mean entropy of the rollout; f: the share to hold; H_0: the highest mean entropy that the first rollout
-    of any stage so far had.
+    Equation: SENT's, with s beta_low and s beta_high. s starts at 1, and after every rollout
+    s <- s exp(gain (1 - H / (f H_0))), inside [1 / scale_max, scale_max]. H: mean token entropy of
+    the rollout. f: the share to hold. H_0: the highest H so far of a stage's first rollout.
 
     Source: ours; no paper. The idea of a controlled regulariser is that of Skywork-OR1 (arXiv 2505.22312).
 
@@ -25,11 +25,14 @@ class SentAdaptive(Sent):
 
     Deviations: none; there is nothing to deviate from.
 
-    Limits: H_0 stands for the initial policy's entropy on the problems of the stage, which training rollouts do not show after the first
-    stage. A stage that starts above H_0 raises it. A stage that starts below keeps it, since the policy has lost entropy by then (a
-    target of half of what is left at every start would be a quarter in the second stage). So H_0 is too low where only the trained policy
-    starts lower, and too high where the problems do. As with every penalty towards the reference, entropy can be held up only as far as
-    the reference has it.
+    Limits: H_0 stands for the initial policy's entropy on the problems of the current stage. Training
+    measures it for the first stage only: a later stage begins with a trained policy. A later stage
+    that begins above H_0 raises it. One that begins below leaves it as it is: its lower start is what
+    training has cost, and a share of it would lower the target at every stage. In the arithmetic
+    study the initial policy has 0.153 and 0.165 nats on the problems of the two stages, and the
+    trained one begins the second stage at 0.09. Where later problems are the easier ones for the
+    initial policy, H_0 stays too high. As with every penalty towards the reference, entropy can be
+    held up only as far as the reference has it.
     """
 
     name: Literal["sent_adaptive"] = "sent_adaptive"  # type: ignore[assignment]

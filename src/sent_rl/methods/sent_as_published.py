@@ -28,11 +28,11 @@ class SentAsPublished(Method):
     Deviations: the selection is over the step, the code's over each micro-batch and GPU (`scope: micro_batch`). The code computes the
     covariance on the wrong data: its integer mask, used as an index, gathers rows 0 and 1 of the batch again and again, so that the value
     it takes for valid token n belongs to another token. `faithful_bug: true` reproduces that (two responses at least: with one, the code
-    fails). The penalty has no gradient at the first update after a rollout. Where all advantages are equal the code picks its tokens
-    arbitrarily, and so does this.
+    fails). The penalty has no gradient at the first update after a rollout. Where all
+    advantages are equal, which tokens are picked is arbitrary, as in the code.
 
-    Limits: needs a loss that clips the ratio (TRL: dapo, grpo, bnpo, dr_grpo, luspo; not cispo, sapo, vespo), ratios of tokens
-    (`importance_sampling_level: token`), and no `delta`.
+    Limits: the loss must be one that clips the ratio (TRL: dapo, grpo, bnpo, dr_grpo or luspo),
+    TRL's `importance_sampling_level` must be token, and its `delta` unset.
     """
 
     selects_by_covariance: ClassVar[bool] = True
