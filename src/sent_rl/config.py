@@ -17,6 +17,7 @@ from sent_rl.answers import (
     ends_in_thought,
     extract,
 )
+from sent_rl.curriculum import counted_answer
 from sent_rl.curriculum.entropy import Unparsed
 from sent_rl.curriculum.stages import Order
 from sent_rl.errors import UserError, nearest
@@ -122,9 +123,9 @@ class Answers(_Section):
         """The final answer as the training reward wants it."""
         return extract(response, self.of_reward, thoughts=self.thoughts, opened=opened)
 
-    def read_for_scores(self, response: str, opened: bool = False) -> str | None:
+    def read_for_scores(self, response: str, finished: bool = True, opened: bool = False) -> str | None:
         """The final answer as semantic entropy and pass rate count it."""
-        return extract(response, self.of_scores, thoughts=self.thoughts, opened=opened)
+        return counted_answer(response, finished, self.of_scores, thoughts=self.thoughts, opened=opened)
 
 
 class Score(_Section):
