@@ -30,7 +30,7 @@ def test_responses_that_are_cut_off_disagree(monkeypatch: pytest.MonkeyPatch) ->
         sent=SimpleNamespace(extract=["hash"], thoughts=False),
         opened=False,
     )
-    batch = SimpleNamespace(keys=list("abcd"), partition_id="train", tags=[{}] * 4)
+    batch = SimpleNamespace(keys=[f"{i}_0_0" for i in range(4)], partition_id="train", tags=[{}] * 4)
     metrics: dict[str, Any] = {}
     SENTTrainer._update_curriculum(trainer, batch, metrics)
     assert found == {0: 0.0, 1: pytest.approx(math.log(2))}
