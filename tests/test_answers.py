@@ -13,7 +13,8 @@ from sent_rl.errors import UserError
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        (r"so \boxed{1} or rather \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"so \boxed{1}. Or rather \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"so \boxed{1} or rather \boxed{\frac{1}{2}}", None),
         (r"an unclosed \boxed{3 after \boxed{7}", "7"),
         ("3+8\n#### 11", "11"),
         ("#### 1\nmore\n#### 2 ", "2"),
@@ -38,7 +39,7 @@ from sent_rl.errors import UserError
         ("Final Answer: The final answer is $42$. I hope it is correct.", "$42$"),
         ("#### Answer: 5", "5"),
         (r"\boxed{1} and \boxed{-2}", "1, -2"),
-        (r"first \boxed{1}, then \boxed{3}", "3"),
+        (r"first \boxed{1}, then \boxed{3}", None),
     ],
 )
 def test_extract(text: str, answer: str | None) -> None:
@@ -46,7 +47,7 @@ def test_extract(text: str, answer: str | None) -> None:
 
 
 def test_thoughts_count_where_that_is_asked_for() -> None:
-    assert extract(r"\boxed{1} <think> no, \boxed{2}", thoughts=True) == "2"
+    assert extract(r"\boxed{1}. <think> No, \boxed{2}", thoughts=True) == "2"
     assert extract(r"<think>\boxed{5}</think>", thoughts=True) == "5"
 
 

@@ -121,6 +121,7 @@ def test_too_few_recorded_responses_are_named(data: Path, tmp_path: Path) -> Non
 def test_a_live_model_is_cut_and_goes_on_to_the_same_numbers(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sent_rl.rollouts.transformers import TransformersEngine
 
+    monkeypatch.setattr("sent_rl.rollouts.engines.check_spelling", lambda *_: None)  # the embedded model knows no words
     settings = ["evaluate.samples=2", "evaluate.k=[1,2]", "evaluate.sampling.max_tokens=8", "evaluate.sampling.batch_size=16"]
     config = load_config(None, settings)
     evaluate_benchmarks(config, {"embedded": None}, ["aime24", "aime25"], tmp_path / "whole", data=data)

@@ -16,8 +16,8 @@ from trl_helpers import SENT, ours, tasks
 
 from sent_rl import pipeline
 from sent_rl.config import load_config
-from sent_rl.curriculum import make_stages, semantic_entropy, whole_answer
-from sent_rl.files import read_facts, read_table
+from sent_rl.curriculum import SCORES, counted_answer, make_stages, semantic_entropy
+from sent_rl.files import read_facts, read_table, write_table
 from sent_rl.problems import Problem
 from sent_rl.rollouts import Prompt, Response, Sampling
 from sent_rl.trainers.trl.stages import ROW
@@ -113,16 +113,32 @@ def test_too_many_are_a_warning_that_names_the_fix(
     assert read_facts(tmp_path / "c.parquet")["responses"] == read_facts(scores)["responses"]
 
 
+def test_scores_that_were_made_elsewhere_can_be_staged(score: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores, _ = score({"q": [RIGHT] * 16, "r": [CUT] * 16})
+    empty = dict.fromkeys(("samples", "clusters", "unparsed", "truncated", "mean_tokens", "answers"))
+    write_table(tmp_path / "own.parquet", [{**row, **empty} for row in read_table(scores)], SCORES)
+    pipeline.stage(load_config(None), tmp_path / "own.parquet", tmp_path / "c.parquet")
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_a_tenth_is_no_warning(score: Score) -> None:
     assert "warning" not in score({str(i): [RIGHT] * 15 + [CUT] for i in range(5)})[1]
 
 
 def test_an_answer_that_was_cut_in_the_middle_is_none() -> None:
-    assert whole_answer("12", "so\n#### 12", finished=False) is None
-    assert whole_answer("12", "so\n#### 12", finished=True) == "12"
-    assert whole_answer("12", "so\n#### 12\nNow", finished=False) == "12"
-    assert whole_answer("12", "so \\boxed{12}", finished=False) == "12"
-    assert whole_answer(None, "so", finished=False) is None
+    read = load_config(None).answers.read_for_scores
+    assert read("so\n#### 12", finished=False) is None
+    assert read("so\n#### 12", finished=True) == "12"
+    assert read("so\n#### 12\nNow", finished=False) == "12"
+    assert read("so \\boxed{12}", finished=False) == "12"
+
+
+def test_a_number_where_the_tokens_ran_out_is_no_answer() -> None:
+    """Also where the recipe reads bare numbers: of a response that ended, and of no other."""
+    assert counted_answer("7 and 7 and", True, ["last_number"]) == "7"
+    assert counted_answer("7 and 7 and", False, ["last_number"]) is None
+    assert counted_answer("<think> \\boxed{7} and", False, ["boxed"]) is None
+    assert counted_answer("\\boxed{7} and", False, ["boxed"], opened=True) is None
 
 
 @given(st.lists(st.sampled_from(["1", "2", None]), min_size=1, max_size=5))

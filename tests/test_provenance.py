@@ -93,6 +93,15 @@ def test_training_takes_what_agrees(curriculum: Path, trained_with: list[RunConf
     assert trained_with[0].model.path == "./m/"
 
 
+def test_a_model_that_has_moved_is_still_the_one(curriculum: Path, trained_with: list[RunConfig]) -> None:
+    """Scored on another machine, or before the folder got another name."""
+    Path("m").rename("moved")
+    pipeline.train(load_config(None, ["model.path=./moved"]), curriculum, Path("t"))
+    assert trained_with[0].model.path == "./moved"
+    with pytest.raises(UserError, match="no such model folder"):
+        pipeline.train(load_config(None), curriculum, Path("t"))
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -170,7 +179,8 @@ def test_a_trained_model_is_asked_as_in_training(folder: Path, evaluated_with: l
     Path("t").mkdir()
     tree = dump_config(load_config(None, [*MADE_WITH, "prompting.chat=true"]))
     identity = {key: tree[key] for key in ("seed", "model", "prompting", "answers", "method", "train")}
-    Path("t/train.yaml").write_text(yaml.safe_dump(identity), encoding="utf-8")
+    Path("t/train.yaml").write_text(yaml.safe_dump({**identity, "curriculum": "a hash"}), encoding="utf-8")
+    Path("train.yaml").write_text("model: of somebody else\n", encoding="utf-8")
     models = {"m": "m", "t/final": "t/final"}
     pipeline.evaluate_models(load_config(None, ["problems.test.count=2"]), models, Path("e"))
     assert (evaluated_with[0].prompting.template, evaluated_with[0].prompting.chat) == ("0+{question}\n", True)

@@ -123,7 +123,7 @@ def score(config: RunConfig, problems: Sequence[Problem], out: Path) -> None:
 
 def _reader(
     config: RunConfig, read: Callable[..., str | None], prompts: Sequence[Prompt], path: str | None = None
-) -> Callable[[str], str | None]:
+) -> Callable[..., str | None]:
     """``read`` for responses to these prompts. What a server's chat template does is not known."""
     on_server = config.engine.kind == "openai" and config.prompting.chat
     if config.answers.opened is None and (on_server or not prompts):

@@ -59,7 +59,7 @@ def take_over(config: RunConfig, settings: Mapping[str, Any], origin: str, keys:
     """
     sections: dict[str, BaseModel] = {}
     for section, names in keys.items():
-        theirs, now = settings.get(section) or {}, getattr(config, section)
+        theirs, now = settings.get(section, {}), getattr(config, section)
         told = {name: theirs[name] for name in names if name in theirs}
         try:
             sections[section] = type(now).model_validate({**told, **now.model_dump(exclude_unset=True)})
@@ -72,10 +72,11 @@ def disagreements(config: RunConfig, settings: Mapping[str, Any], keys: Keys = S
     """(key, the value in ``settings``, the value in ``config``) wherever the two differ."""
     found = []
     for section, names in keys.items():
-        theirs, now = settings.get(section) or {}, getattr(config, section)
+        theirs, now = settings.get(section, {}), getattr(config, section)
         for name in names:
             one, other = theirs.get(name), getattr(now, name)
-            if name in theirs and _plain(name, one) != _plain(name, other):
+            same = _same_model(one, other) if name == "path" else one == other
+            if name in theirs and not same:
                 found.append((f"{section}.{name}", one, other))
     return found
 
@@ -106,8 +107,7 @@ def as_trained(config: RunConfig, models: Iterable[str], keys: Keys = MODEL_KEYS
     It is found beside the folder of a model, in ``train.yaml``. What the user says otherwise holds:
     a model may be asked in another way; a warning names the key.
     """
-    files = [Path(model).parent / "train.yaml" for model in models]
-    trained = {str(path): yaml.safe_load(path.read_text(encoding="utf-8")) for path in files if path.is_file()}
+    trained = dict(filter(None, map(_training, models)))
     for origin, settings in trained.items():
         config = take_over(config, settings, origin, keys)
     for origin, settings in trained.items():
@@ -116,11 +116,24 @@ def as_trained(config: RunConfig, models: Iterable[str], keys: Keys = MODEL_KEYS
     return config
 
 
-def _plain(name: str, value: Any) -> Any:
-    return _absolute(value) if name == "path" and isinstance(value, str) else value
+def _training(model: str) -> tuple[str, dict[str, Any]] | None:
+    """The file that `sent train` left beside a model's folder, and what it says; None where there is none."""
+    path = Path(model).parent / "train.yaml"
+    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not isinstance(found, dict) or not {"prompting", "answers", "method", "curriculum"} <= set(found):
+        return None  # or somebody else's
+    return str(path), found
+
+
+def _same_model(one: str | None, other: str) -> bool:
+    """Whether two paths may mean the same model; of a folder that is not on this machine nobody knows."""
+    if one is None or (Path(one).is_absolute() and not Path(one).is_dir()):
+        return True
+    return _absolute(one) == _absolute(other)
 
 
 def _absolute(path: str) -> str:
     """A local folder by its full name; the name of another model as it is."""
     folder = Path(path).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else path
+    named = path in ("embedded", "smollm2")  # also where a folder of that name lies around
+    return str(folder.resolve()) if folder.is_dir() and not named else path

@@ -14,7 +14,7 @@ from sent_rl.errors import UserError
 from sent_rl.methods import get, names
 from sent_rl.objective import policy_loss
 from sent_rl.trainers.verl.config import SENTPolicyLossConfig
-from sent_rl.trainers.verl.loss import sent_loss
+from sent_rl.trainers.verl.loss import SENTLoss
 
 CUTS: list[list[list[int]]] = [[[0, 1, 2, 3, 4, 5]], [[0, 1, 2], [3, 4, 5]], [[0], [1], [2], [3], [4], [5]], [[5, 0], [3, 1, 2, 4]]]
 AGGREGATIONS = {"token-mean": "dapo", "seq-mean-token-mean": "grpo"}
@@ -44,11 +44,11 @@ def ours(step: Step, method: Any, loss_type: Any) -> tuple[float, Tensor]:
 def verls(step: Step, method: Any, config: Any, cut: list[list[int]], dp_size: int = 1) -> tuple[float, Tensor]:
     """The same by the workers' loss: micro-batches add up, data-parallel ranks are averaged."""
     new, entropies = step.new.clone().requires_grad_(), step.new_entropies.clone().requires_grad_()
-    total = 0.0
+    loss_fn, total = SENTLoss(config), 0.0
     for rows in cut:
         data = micro_batch(step, treated(step, method), rows, dp_size, reference=method.needs_reference)
         output = {"log_probs": full_sequences(step, new, rows), "entropy": full_sequences(step, entropies, rows)}
-        loss, metrics = sent_loss(config, output, data)
+        loss, metrics = loss_fn(output, data)
         (loss / dp_size).backward()  # type: ignore[no-untyped-call]
         total += loss.item() / dp_size
         assert all(torch.isfinite(torch.as_tensor(float(m.aggregate() if hasattr(m, "aggregate") else m))) for m in metrics.values())

@@ -12,7 +12,7 @@ from torch import Tensor
 from verl.utils import tensordict_utils
 
 from sent_rl.methods import Method, Rollouts, Treatment
-from sent_rl.trainers.verl.loss import FACTS, KL_COEF, fact_name
+from sent_rl.trainers.verl.loss import FACTS, KL_COEF, STEP, fact_name
 
 RESPONSES = (7, 4, 9, 1, 6, 8)
 """Their lengths in a random step."""
@@ -66,8 +66,21 @@ def full_sequences(step: Step, values: Tensor, rows: list[int]) -> Tensor:
     return torch.nested.as_nested_tensor(sequences, layout=torch.jagged)
 
 
-def micro_batch(step: Step, treatment: Treatment | None, rows: list[int], dp_size: int = 1, reference: bool = True) -> TensorDict:
-    """The rows of a step as a worker gets them; ``treatment`` None for a method that is treated in the worker."""
+def micro_batch(
+    step: Step,
+    treatment: Treatment | None,
+    rows: list[int],
+    dp_size: int = 1,
+    reference: bool = True,
+    number: int = 0,
+    weights: Tensor | None = None,
+) -> TensorDict:
+    """The rows of a step as a worker gets them; ``treatment`` None for a method that is treated in the worker.
+
+    Args:
+        number: of the step.
+        weights: (B, T) importance weights of the rollout.
+    """
     prompts, responses = zip(*(step.lengths[i] for i in rows), strict=True)
     fields: dict[str, Any] = {
         "prompts": nested(torch.ones(len(step.mask), 9, dtype=torch.long), rows, prompts),
@@ -81,9 +94,17 @@ def micro_batch(step: Step, treatment: Treatment | None, rows: list[int], dp_siz
     if treatment is not None:
         fields["advantages"] = nested(treatment.advantages * treatment.policy_weight, rows, responses)
         fields[KL_COEF] = nested(treatment.kl_coef, rows, responses)
+    if weights is not None:
+        fields["rollout_is_weights"] = nested(weights, rows, responses)
     data = TensorDict(fields, batch_size=len(rows))
     facts = {} if treatment is None else {fact_name(name): getattr(treatment, name) for name in FACTS}
-    everything = {"dp_size": dp_size, "batch_num_tokens": step.mask.sum().item(), "global_batch_size": len(step.mask), **facts}
+    everything = {
+        "dp_size": dp_size,
+        "batch_num_tokens": step.mask.sum().item(),
+        "global_batch_size": len(step.mask),
+        STEP: number,
+        **facts,
+    }
     for key, value in everything.items():
         tensordict_utils.assign_non_tensor_data(data, key, value)
     return data

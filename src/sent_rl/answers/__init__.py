@@ -3,7 +3,7 @@
 from sent_rl.answers.equivalence import Verdict, canonical, cluster, equivalent, verdict
 from sent_rl.answers.extract import (
     DEFAULT_STRATEGIES,
-    LAST_RESORTS,
+    LOOSE_STRATEGIES,
     STATED_STRATEGIES,
     STRATEGIES,
     ends_in_thought,
@@ -12,7 +12,7 @@ from sent_rl.answers.extract import (
 
 __all__ = [
     "DEFAULT_STRATEGIES",
-    "LAST_RESORTS",
+    "LOOSE_STRATEGIES",
     "STATED_STRATEGIES",
     "STRATEGIES",
     "Verdict",

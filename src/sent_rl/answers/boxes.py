@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_BRACES = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])(?:\s*\{)?|\\.|[{}]", re.DOTALL)
+_BRACES = re.compile(r"\\{1,2}(?:boxed|fbox|framebox)(?![A-Za-z])(?:\s*\{)?|\\.|[{}]", re.DOTALL)
 _UNBRACED = re.compile(r"\s*([^\s$][^$\n]*?)(?=\$|\\[)\]]|\n|\.\s|\.?$)")
 _TEXT = r"\\(?:text|textrm|mathrm|mbox)\s*\{[\s,]*(?:and|or)?[\s,]*\}"
 _JOINERS = rf"(?:[\s$,;&~]|\\q?quad(?![A-Za-z])|\\[,;:! ()\[\]\\]|{_TEXT}|(?<![A-Za-z])(?:and|or)(?![A-Za-z]))*+"
@@ -54,19 +54,22 @@ def _boxes(text: str) -> tuple[list[_Box], int | None]:
     """Closed boxes by where they begin, and the beginning of the last one that is never closed."""
     open_braces: list[re.Match[str]] = []
     boxes: list[_Box] = []
+    unclosed: list[int] = []
     for mark in _BRACES.finditer(text):
         is_box = len(mark[0]) > 2
         if mark[0] == "{" or (is_box and mark[0][-1] == "{"):
             open_braces.append(mark)
         elif is_box:
             content = _UNBRACED.match(text, mark.end())
-            if content:
+            if content is None:
+                unclosed = [mark.start()]
+            else:
                 boxes.append(_Box(mark.start(), content.start(1), content.end(1), content.end(1)))
         elif mark[0] == "}" and open_braces:
             opened = open_braces.pop()
             if len(opened[0]) > 1:
                 boxes.append(_Box(opened.start(), opened.end(), mark.start(), mark.end()))
-    unclosed = [mark.start() for mark in open_braces if len(mark[0]) > 1]
+    unclosed += [mark.start() for mark in open_braces if len(mark[0]) > 1]
     return sorted(boxes), max(unclosed, default=None)
 
 

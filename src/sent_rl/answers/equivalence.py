@@ -6,8 +6,9 @@ import atexit
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
+from sent_rl.answers.asking import is_worth_asking
 from sent_rl.answers.forms import Form, read
 from sent_rl.answers.guard import Guard
 from sent_rl.answers.scalars import real
@@ -46,8 +47,8 @@ def verdict(gold: str | Sequence[str], answer: str | None, tolerance: float | No
         return "different"
     if "monster" in (one.kind, other.kind) or not (_is_modest(gold) and _is_modest(answer)):
         return "none"
-    if any(a.kind == "number" and "\\" not in text for a, text in ((one, answer), (other, gold))):
-        return "different"  # math-verify would take the number that it finds in "6 -> 5"
+    if not (is_worth_asking(one, gold, answer) and is_worth_asking(other, answer, gold)):
+        return "different"
     return _asked(gold, answer)
 
 
@@ -100,8 +101,12 @@ def _same(one: Form, other: Form) -> bool:
         return True
     if one.key == other.unitless or other.key == one.unitless:
         return True
+    if "choice" in (one.kind, other.kind):
+        return _same_choice(one, other)
     if one.kind == other.kind == "number":
         return _close(one, other) or _percent(one, other) or _percent(other, one)
+    if _is_named(one) != _is_named(other):
+        return _in_order(one, other)
     if one.kind != other.kind or len(one.parts) != len(other.parts) or not one.parts:
         return False
     if one.kind in ("tuple", "assignment"):
@@ -109,17 +114,45 @@ def _same(one: Form, other: Form) -> bool:
     return all(any(_same(a, b) for b in other.parts) for a in one.parts) and all(any(_same(a, b) for a in one.parts) for b in other.parts)
 
 
+def _same_choice(one: Form, other: Form) -> bool:
+    """``(C) 5`` is C and is 5, but not ``(B) 5``."""
+    if one.kind == other.kind:
+        return all(map(_same, one.parts, other.parts))
+    choice, plain = (one, other) if one.kind == "choice" else (other, one)
+    return any(_same(part, plain) for part in choice.parts)
+
+
+def _is_named(form: Form) -> bool:
+    return form.kind == "set" and all(part.kind == "assignment" for part in form.parts)
+
+
+def _in_order(one: Form, other: Form) -> bool:
+    """``x = 2, y = 3`` is also ``2, 3`` and ``(2, 3)``: the values in the order of the names."""
+    named, plain = (one, other) if _is_named(one) else (other, one)
+    if plain.kind not in ("set", "tuple") or len(named.written) != len(plain.written):
+        return False
+    if any(part.equation is not None for part in plain.written):  # x = 2, x = 3 has a name of its own
+        return False
+    return all(_same(a.parts[0], b) for a, b in zip(named.written, plain.written, strict=True))
+
+
 def _close(one: Form, other: Form) -> bool:
-    """Whether one of them may be the other, rounded."""
-    if not (one.inexact or other.inexact):
+    """Whether one of them may be the other, rounded. A whole number has no rounded form: 2.9999999 is not 3."""
+    if not (one.inexact or other.inexact) or any(_is_whole(form.value) for form in (one, other)):
         return False
     a, b = (real(form.value) for form in (one, other))
     return bool(abs(a - b) <= min(real(_DECIMALS), max(abs(a), abs(b)) * real(_RELATIVE)))
 
 
 def _percent(one: Form, other: Form) -> bool:
-    """50 % may be written as 1/2."""
-    return one.percent and not other.percent and bool(real(one.value) == 100 * real(other.value))
+    """50 % is 50, and may be written as 1/2; more than 100 % is no such share: 500 % is not 5."""
+    if not one.percent or other.percent or abs(real(one.value)) > 100:
+        return False
+    return bool(real(one.value) == 100 * real(other.value))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Fraction) and value.denominator == 1
 
 
 def _is_modest(text: str) -> bool:

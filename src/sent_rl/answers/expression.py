@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
 from mpmath.libmp import NoConvergence
 
+from sent_rl.answers.lexer import Token, tokens
 from sent_rl.answers.scalars import (
     CONSTANTS,
     FUNCTIONS,
@@ -48,15 +48,6 @@ class Evaluated(NamedTuple):
     at: Value
 
 
-_TOKEN = re.compile(
-    r"""(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)
-      | (?P<command>\\[A-Za-z]+)
-      | (?P<word>pi|sqrt|arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|log|exp)(?![A-Za-z])
-      | (?P<letter>[A-Za-z])
-      | (?P<symbol>\*\*|[-+*/^_!|(){}\[\]'])
-      | (?P<blank>\s+)""",
-    re.VERBOSE,
-)
 _ACCENTS = {"\\dot", "\\ddot", "\\bar", "\\hat", "\\vec", "\\tilde", "\\overline", "\\mathcal", "\\mathbb"}
 _GREEK = {
     r"\alpha", r"\beta", r"\gamma", r"\delta", r"\epsilon", r"\varepsilon", r"\zeta", r"\eta", r"\theta",
@@ -69,6 +60,8 @@ _GREEK = {
 
 _REPEATED = ("\\overline", "\\bar", "\\dot")
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
+_OF_ANGLES = ("sin", "cos", "tan", "cot", "sec", "csc")
+_DEGREE = binary(CONSTANTS["pi"], Fraction(180), "/")
 
 
 def evaluate(text: str) -> Evaluated:
@@ -126,32 +119,15 @@ def _join(a: Value, b: Value, operator: str) -> Value:
     return tuple(binary(x, y, operator) for x, y in zip(a, b, strict=True))
 
 
-class _Token(NamedTuple):
-    kind: str
-    text: str
-
-
-def _tokens(text: str) -> list[_Token]:
-    found, position = [], 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise NotUnderstood(f"{text[position]!r}")
-        position = match.end()
-        kind = str(match.lastgroup)
-        if kind != "blank":
-            found.append(_Token(kind, match[0]))
-    return found
-
-
 class _Reader:
     """A recursive-descent reader that evaluates as it goes."""
 
     def __init__(self, text: str) -> None:
-        self.tokens = _tokens(text)
+        self.tokens = tokens(text)
         self.position = 0
         self.depth = 0
         self.in_bars = 0
+        self.in_angle = 0
 
     def read(self) -> Value:
         value = self._sum()
@@ -162,7 +138,7 @@ class _Reader:
     def _peek(self) -> str:
         return self.tokens[self.position].text if self.position < len(self.tokens) else ""
 
-    def _next(self) -> _Token:
+    def _next(self) -> Token:
         if self.position >= len(self.tokens):
             raise NotUnderstood("it ends too early")
         self.position += 1
@@ -222,9 +198,13 @@ class _Reader:
         return self._postfix(value)
 
     def _postfix(self, value: Value) -> Value:
-        while self._take("!"):
-            value = tuple(map(factorial, value))
-        return value
+        while True:
+            if self._take("!"):
+                value = tuple(map(factorial, value))
+            elif self._take("\\degree"):  # counts inside a function of an angle; 36 degrees are 36
+                value = _join(value, _constant(_DEGREE), "*") if self.in_angle else value
+            else:
+                return value
 
     def _exponent(self) -> Value:
         if self._take("-"):
@@ -275,7 +255,7 @@ class _Reader:
             return self._until("}")
         kind, text = self.tokens[self.position] if self.position < len(self.tokens) else ("", "")
         if kind == "number" and len(text) > 1 and text.isdigit():
-            self.tokens[self.position] = _Token("number", text[1:])
+            self.tokens[self.position] = Token("number", text[1:])
             return _constant(Fraction(text[0]))
         return self._atom()
 
@@ -311,16 +291,20 @@ class _Reader:
             base = self._argument()
         if self._take("^"):
             exponent = self._argument() if not self._take("-") else _negative(self._argument())
-        argument = self._until(_CLOSING[self._next().text]) if self._peek() in _CLOSING else self._next_product()
+        if name in ("sin", "cos", "tan") and exponent == _constant(Fraction(-1)):
+            name, exponent = f"arc{name}", None
+        argument = self._function_argument(name)
         if base is not None:
             value = tuple(logarithm(a, b) for a, b in zip(argument, base, strict=True))
         else:
             value = tuple(apply(name, scalar) for scalar in argument)
-        if exponent is None:
-            return value
-        if name in ("sin", "cos", "tan") and exponent == _constant(Fraction(-1)):
-            raise NotUnderstood("inverse function")
-        return _join(value, exponent, "^")
+        return value if exponent is None else _join(value, exponent, "^")
+
+    def _function_argument(self, name: str) -> Value:
+        self.in_angle += name in _OF_ANGLES
+        argument = self._until(_CLOSING[self._next().text]) if self._peek() in _CLOSING else self._next_product()
+        self.in_angle -= name in _OF_ANGLES
+        return argument
 
     def _next_product(self) -> Value:
         r"""``\sin 2x`` is the sine of 2x, up to the next sign, function or parenthesis."""

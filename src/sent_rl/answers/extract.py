@@ -9,7 +9,7 @@ from sent_rl.answers.boxes import last_boxed
 from sent_rl.answers.formulas import last_formula
 from sent_rl.errors import UserError, nearest
 
-_NUMBER = re.compile(r"-?(?:\d+(?:,\d{3})*(?!\d)(?:\.\d+)?|\.\d+)(?:/\d+)?\s?%?")
+_NUMBER = re.compile(r"(?:(?<![A-Za-z])|(?<=\$))-?(?:\d+(?:,\d{3})*(?!\d)(?:\.\d+)?|\.\d+)(?:/\d+)?\s?%?")
 _FORMULA = r"(?:\$[^$]+\$|\\\((?:[^\\]|\\[^)])+\\\))"
 _FORMULAS = re.compile(rf"{_FORMULA}(?:(?:\s*,|\s*;|\s+and|\s+or|,\s+and|,\s+or)\s*{_FORMULA})*")
 _END_OF_ANSWER = re.compile(
@@ -56,7 +56,7 @@ def _first_statement(found: str) -> str:
 
 
 _ANSWER_IS = _last_match(r"answer\s+is\s*:?+\s*+(\\\[(?:.|\n)*?\\\]|\$\$(?:.|\n)*?\$\$|[^\s][^\n]*)")
-_ANSWER_LINE = _last_match(r"^[ \t]*(?:\*\*)?(?:final )?answer(?:\*\*)?[ \t]*:(?:\*\*)?[ \t]*(\S[^\n]*)")
+_ANSWER_LINE = _last_match(r"(?:^|(?<=[.!?]) )[ \t#]*(?:\*\*)?(?:final )?answer(?:\*\*)?[ \t]*:(?:\*\*)?[ \t]*(\S[^\n]*)")
 _ANSWER_TAG = _last_match(r"<answer>((?:(?!<answer>)(?:.|\n))*?)</answer>")
 _HASH = _last_match(r"####[ \t]*(\S[^\n]*)")
 
@@ -90,16 +90,16 @@ STRATEGIES: dict[str, Callable[[str], str | None]] = {
     "last_number": _last_number,
 }
 r"""By name: ``boxed``, ``hash`` (``#### 5``), ``answer_tag`` (``<answer>5</answer>``), ``answer_line``
-(``Answer: 5``), ``final_answer`` ("the final answer is 5"), ``first_line``, and as last resorts
+(``Answer: 5``), ``final_answer`` ("the final answer is 5"), ``first_line``,
 ``last_formula`` (``so $x = \frac{3}{4}$``) and ``last_number``.
 
 None says that a strategy has nothing to read; the empty text that it found no single answer."""
-LAST_RESORTS = ("last_formula", "last_number")
-"""Strategies that find an answer in almost any text, also in one that was cut before its answer."""
-DEFAULT_STRATEGIES = ("boxed", "hash", "answer_tag", "answer_line", "final_answer", *LAST_RESORTS)
+LOOSE_STRATEGIES = ("final_answer", "last_formula", "last_number")
+"""Strategies that also find an answer in a response that was cut before it gave one."""
+STATED_STRATEGIES = ("boxed", "hash", "answer_tag", "answer_line")
+"""What the training reward and the scores read: an answer in a format that a prompt asks for."""
+DEFAULT_STRATEGIES = (*STATED_STRATEGIES, *LOOSE_STRATEGIES)
 """What the evaluation reads."""
-STATED_STRATEGIES = tuple(name for name in DEFAULT_STRATEGIES if name not in LAST_RESORTS)
-"""What the training reward and the scores read: answers that the response states as its answer."""
 
 
 def ends_in_thought(prompt: str) -> bool:

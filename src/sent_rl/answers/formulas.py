@@ -15,6 +15,7 @@ _DELIMITED = re.compile(
     re.DOTALL,
 )
 _BETWEEN_FORMULAS = re.compile(r"\s*(?:[,;]|,?\s*(?:and|or)\b)\s*")
+_OR = re.compile(r"\s*,?\s*or\s+")
 _END_OF_SENTENCE = re.compile(r"[.!?](?:\s|$)|\n\s*\n")
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\d.]*\d)|\.\d+"
 _TOKEN = re.compile(
@@ -27,7 +28,7 @@ _TOKEN = re.compile(
       | (?P<number>(?<![A-Za-z\d])(?:{_NUMBER}))
       | (?P<word>[A-Za-z]{{2,}})
       | (?P<letter>[A-Za-z](?![A-Za-z]))
-      | (?P<sign>\*\*|[-+*/^_=<>|&'%\u2212\u00d7\u00b7\u00f7\u2264\u2265\u2260\u00b0\u221a\u03c0\u221e])
+      | (?P<sign>\*\*|(?<=\d):(?=\d)|[-+*/^_=<>|&'%\u2212\u00d7\u00b7\u00f7\u2264\u2265\u2260\u00b0\u221a\u03c0\u221e])
       | (?P<currency>\\?\$(?=\d))
       | (?P<comma>,)
       | (?P<line>\s*\n\s*)
@@ -38,6 +39,7 @@ _TOKEN = re.compile(
 _FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "log", "ln"}
 _FUNCTIONS |= {"exp", "sqrt", "pi", "inf", "infty"}
 _OPERANDS = ("whole", "command", "open", "number", "letter")
+_NAME = re.compile(r"\\?[A-Za-z]|[A-Za-z]\([A-Za-z]\)|[A-Z]+")
 _ENDS_OPEN = re.compile(r"[-+*/^_=<>,\s]+$")
 _PLAIN_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
 _SET_AS_TEXT = re.compile(r"\\[A-Za-z]+\s*\{[A-Za-z\s,.]*\}|\\[A-Za-z]+")
@@ -64,12 +66,24 @@ def last_formula(text: str) -> str | None:
     if not found:
         return None
     last = found[-1]
-    if last.kind == "number" and not last.delimited:
+    start = _start_of_choice(tail, found)
+    if last.kind == "number" and not last.delimited and start == last.start:
         earlier = [span for span in found if span.delimited and span.kind != "number"]
         if not earlier or _END_OF_SENTENCE.search(tail, earlier[-1].end, last.start):
             return None
         last = earlier[-1]
-    return tail[last.start : last.end] if not last.delimited else _with_joined(tail, last, formulas)
+        start = last.start
+    return tail[start : last.end] if not last.delimited else _with_joined(tail, last, formulas)
+
+
+def _start_of_choice(text: str, found: list[_Span]) -> int:
+    """Where the last of several answers with "or" between them begins: ``x = 5 or x = 6`` is no answer 6."""
+    start = found[-1].start
+    for span in reversed(found[:-1]):
+        if span.delimited or not _OR.fullmatch(text, span.end, start):
+            break
+        start = span.start
+    return start
 
 
 def _delimited(text: str) -> list[_Span]:
@@ -80,7 +94,7 @@ def _delimited(text: str) -> list[_Span]:
             position = match.start() + 1
             continue
         bare = content.strip()
-        kind = "name" if re.fullmatch(r"\\?[A-Za-z]", bare) else "formula"
+        kind = "name" if _NAME.fullmatch(bare) else "formula"
         found.append(_Span(match.start(), match.end(), kind, delimited=True))
         position = match.end()
     if len(found) == 1 and text[found[0].end :].strip(" .\n") == text[: found[0].start].strip() == "":

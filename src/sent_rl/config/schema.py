@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAn
 
 from sent_rl.answers import (
     DEFAULT_STRATEGIES,
-    LAST_RESORTS,
+    LOOSE_STRATEGIES,
     STRATEGIES,
     ends_in_thought,
     extract,
 )
+from sent_rl.curriculum import counted_answer
 from sent_rl.curriculum.entropy import Unparsed
 from sent_rl.curriculum.stages import Order
 from sent_rl.errors import nearest
@@ -59,7 +60,7 @@ class Answers(_Section):
     reward: list[str] | None = Field(
         None,
         min_length=1,
-        description=f"strategies of the training reward; null: extract without {', '.join(LAST_RESORTS)}",
+        description=f"strategies of the training reward; null: extract without {', '.join(LOOSE_STRATEGIES)}",
     )
     reward_function: str | None = Field(
         None,
@@ -98,8 +99,8 @@ class Answers(_Section):
     def _rewards_something(self) -> Answers:
         if not self.of_reward:
             raise ValueError(
-                f"answers.extract: {', '.join(self.extract)} finds an answer in almost any text, also in one that"
-                " was cut short; name what the training reward reads, e.g. answers.reward=[boxed]"
+                f"answers.extract: the training reward does not read {', '.join(self.extract)} unless it is told to"
+                " (a response that was cut short may hold it); name what it reads, e.g. answers.reward=[boxed]"
             )
         return self
 
@@ -108,28 +109,32 @@ class Answers(_Section):
         """Strategies of the training reward: by default none that pays a response cut before its answer."""
         if self.reward is not None:
             return self.reward
-        return [name for name in self.extract if name not in LAST_RESORTS]
+        return [name for name in self.extract if name not in LOOSE_STRATEGIES]
 
     @property
     def of_scores(self) -> list[str]:
         """Strategies of semantic entropy and pass rate."""
         return self.of_reward if self.score is None else self.score
 
-    def read(self, response: str, opened: bool = False) -> str | None:
+    def read(self, response: str, finished: bool = True, opened: bool = False) -> str | None:
         """The final answer of a response, as the evaluation reads it.
 
         Args:
+            finished: the response was not cut at its token limit. Of one that was, only what it
+                states in a format counts, where ``extract`` has such a strategy.
             opened: the prompt ends in an open ``<think>``; see :meth:`RunConfig.opens_thought`.
         """
-        return extract(response, self.extract, thoughts=self.thoughts, opened=opened)
+        strict = [name for name in self.extract if name not in LOOSE_STRATEGIES]
+        strategies = self.extract if finished or not strict else strict
+        return extract(response, strategies, thoughts=self.thoughts, opened=opened)
 
     def read_for_reward(self, response: str, opened: bool = False) -> str | None:
         """The final answer as the training reward wants it."""
         return extract(response, self.of_reward, thoughts=self.thoughts, opened=opened)
 
-    def read_for_scores(self, response: str, opened: bool = False) -> str | None:
+    def read_for_scores(self, response: str, finished: bool = True, opened: bool = False) -> str | None:
         """The final answer as semantic entropy and pass rate count it."""
-        return extract(response, self.of_scores, thoughts=self.thoughts, opened=opened)
+        return counted_answer(response, finished, self.of_scores, thoughts=self.thoughts, opened=opened)
 
 
 class Score(_Section):

@@ -30,15 +30,17 @@ class ScoreCounts:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Count one problem and its responses."""
-        missing = sum(answer is None for answer in row["answers"])
+        # a table that was made elsewhere may have empty columns
+        drawn, truncated, unparsed = (row[key] or 0 for key in ("samples", "truncated", "unparsed"))
+        missing = sum(answer is None for answer in row["answers"] or ())
         self.problems += 1
         self.entropy += row["semantic_entropy"]
         self.pass_rate += row["pass_rate"]
-        self.drawn += row["samples"]
-        self.truncated += row["truncated"]
-        self.silent += missing - row["unparsed"]
-        self.unparsed += row["unparsed"]
-        self.unanswered += missing == row["samples"]
+        self.drawn += drawn
+        self.truncated += truncated
+        self.silent += max(0, missing - unparsed)
+        self.unparsed += unparsed
+        self.unanswered += 0 < drawn == missing
 
     def facts(self) -> dict[str, Any]:
         """For a table's metadata: shares of the responses, and the number of unanswered problems."""

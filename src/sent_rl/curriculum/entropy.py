@@ -12,16 +12,6 @@ from sent_rl.answers import cluster
 Unparsed = Literal["shared", "separate"]
 
 
-def whole_answer(answer: str | None, text: str, finished: bool) -> str | None:
-    """An answer that was read in a response; None where the response was cut off inside it.
-
-    What a response states before it is cut off is its answer. But where ``#### 12`` is the end of
-    the text, ``#### 128`` may have been meant.
-    """
-    cut_inside = answer is not None and not finished and text.rstrip().endswith(answer)
-    return None if cut_inside else answer
-
-
 @dataclass(frozen=True)
 class SemanticEntropy:
     """``value`` in nats; ``clusters``: the cluster of each answer; ``unparsed``: how many are None."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from sent_rl.answers import equivalent
-from sent_rl.curriculum.entropy import Unparsed, semantic_entropy, whole_answer
+from sent_rl.curriculum.entropy import Unparsed, semantic_entropy
 from sent_rl.curriculum.stages import Order, Stages, make_stages
 from sent_rl.problems import PROBLEMS, Problem, problem_row
 from sent_rl.rollouts import Response
@@ -38,17 +38,18 @@ CURRICULUM = pa.schema([*SCORES, pa.field("stage", pa.int64()), pa.field("positi
 
 def score_rows(
     sampled: Iterable[tuple[Problem, Sequence[Response]]],
-    read: Callable[[str], str | None],
+    read: Callable[[str, bool], str | None],
     weights: Literal["counts", "likelihood"] = "counts",
     unparsed: Unparsed = "separate",
 ) -> Iterator[dict[str, Any]]:
     """A row of SCORES for each problem and its responses.
 
     Args:
-        read: finds the answer in the text of a response.
+        read: finds the answer in the text of a response, and is told whether it ended by itself
+            (:func:`sent_rl.curriculum.counted_answer`).
     """
     for problem, responses in sampled:
-        answers = [whole_answer(read(r.text), r.text, r.finished) for r in responses]
+        answers = [read(r.text, r.finished) for r in responses]
         likelihoods = [math.exp(r.logprob) for r in responses] if weights == "likelihood" else None
         entropy = semantic_entropy(answers, likelihoods, unparsed)
         yield {

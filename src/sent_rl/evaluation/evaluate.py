@@ -14,6 +14,8 @@ from sent_rl.evaluation.estimators import Estimate, avg_at_k, estimate, pass_at_
 from sent_rl.problems import Problem
 from sent_rl.rollouts import Response
 
+Reader = Callable[[str, bool], str | None]
+"""Finds the final answer in a response, of which it is told too whether it was finished."""
 SAMPLES = pa.schema(
     {
         "model": pa.string(),
@@ -31,13 +33,11 @@ SAMPLES = pa.schema(
 ``tokens``: null where it is not known."""
 
 
-def sample_rows(
-    model: str, sampled: Iterable[tuple[Problem, Sequence[Response]]], read: Callable[[str], str | None]
-) -> Iterator[dict[str, Any]]:
+def sample_rows(model: str, sampled: Iterable[tuple[Problem, Sequence[Response]]], read: Reader) -> Iterator[dict[str, Any]]:
     """Rows of SAMPLES, with verdicts; ``read`` finds the answer in a response."""
     for problem, responses in sampled:
         for number, response in enumerate(responses):
-            answer = read(response.text)
+            answer = read(response.text, response.finished)
             found = verdict(problem.golds, answer, problem.tolerance)
             yield {
                 "model": model,

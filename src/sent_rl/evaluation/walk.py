@@ -12,15 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sent_rl.evaluation.evaluate import SAMPLES, results, sample_rows
+from sent_rl.evaluation.evaluate import SAMPLES, Reader, results, sample_rows
 from sent_rl.files import Renew, claim, write_json, write_table
 from sent_rl.models import ModelConfig
 from sent_rl.problems import PROBLEMS, Problem, problem_row
 from sent_rl.rollouts import EngineConfig, LazyEngine, Prompt, Response, Sampling, collect, engine_identity, lazy_engine
 
 Sampled = Iterator[tuple[Problem, list[Response]]]
-Reader = Callable[[str], str | None]
-"""Finds the final answer in a response."""
 Progress = Callable[[str, int], Any]
 """Called with a title and a number of problems; a context manager that yields what counts them."""
 

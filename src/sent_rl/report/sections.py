@@ -67,6 +67,7 @@ def training(folder: Path) -> Section | None:
         "reward_end": metrics[-1]["reward"],
         "seconds": seconds,
         "shares": shares,
+        "without_spread": [m["frac_reward_zero_std"] for m in metrics if "frac_reward_zero_std" in m],
     }
 
 

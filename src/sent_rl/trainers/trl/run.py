@@ -26,9 +26,11 @@ from sent_rl.models import load
 from sent_rl.problems import problem_of, problem_row
 from sent_rl.trainers.reward import trl_reward
 from sent_rl.trainers.trl.card import Data
+from sent_rl.trainers.trl.checks import check_combination
 from sent_rl.trainers.trl.config import SENTConfig
 from sent_rl.trainers.trl.layouts import check_offloading
-from sent_rl.trainers.trl.trainer import STATE_FILE, SENTTrainer
+from sent_rl.trainers.trl.state import STATE_FILE
+from sent_rl.trainers.trl.trainer import SENTTrainer
 
 OnStep = Callable[[Mapping[str, Any], int], None]
 """Called after every step with its metrics and the number of steps of the whole run."""
@@ -37,6 +39,7 @@ OnResume = Callable[[Path, Path | None], None]
 """Called where a training goes on, with its folder and the checkpoint; None where none was written yet."""
 
 _FIRST_KEYS = ("step", "stage", "reward", "entropy", "kl", "tokens")
+_OF_ROLLOUT = ("reward", "tokens", "frac_reward_zero_std")
 
 
 def train(
@@ -206,6 +209,11 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
         arguments = SENTConfig(**{**defaults, **section.trl, **own})
     except (ValueError, TypeError) as error:
         raise UserError(f"train: TRL does not accept this ({first_line(error)})") from error
+    try:
+        check_combination(arguments, config.method)
+    except UserError as error:
+        given = str(error).partition(":")[0] in section.trl
+        raise UserError(f"{'train.trl.' if given else 'train: '}{error}") from error
     if arguments.world_size != processes:
         raise UserError(f"train: {processes} processes were started, but they do not form a group")
     return arguments
@@ -258,7 +266,7 @@ class MetricsFile(TrainerCallback):
         plan = self.trainer.stage_plan
         numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
         # TRL logs what belongs to a rollout at its first update only
-        self.of_rollout.update({key: numbers[key] for key in ("reward", "tokens") if key in numbers})
+        self.of_rollout.update({key: numbers[key] for key in _OF_ROLLOUT if key in numbers})
         known = {**self.of_rollout, **numbers, "step": state.global_step, "stage": plan.stage_of_step(state.global_step - 1) if plan else 0}
         metrics = {key: known.get(key) for key in _FIRST_KEYS} | known
         with self.path.open("a", encoding="utf-8") as file:

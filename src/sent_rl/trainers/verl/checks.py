@@ -9,9 +9,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sent_rl.errors import UserError
 from sent_rl.methods import Method
+from sent_rl.trainers.verl.entropies import ACTOR, Setting, check_entropies
 
 POLICY_LOSS = "sent_rl.trainers.verl.config.SENTPolicyLossConfig"
-_ACTOR = "actor_rollout_ref.actor"
 
 
 def check(config: DictConfig, method: Method, staged: bool) -> None:
@@ -21,58 +21,73 @@ def check(config: DictConfig, method: Method, staged: bool) -> None:
         UserError: names the key and what to set.
     """
 
-    def value(key: str, default: Any = None) -> Any:
+    def setting(key: str, default: Any = None) -> Any:
         found = OmegaConf.select(config, key)
         return default if found is None else found
 
-    if value("algorithm.rollout_correction.bypass_mode", False):
+    if setting("algorithm.rollout_correction.bypass_mode", False):
         raise UserError(
-            "algorithm.rollout_correction.bypass_mode: without the pass for the old log-probs there are no entropies to select by;"
-            " set it to False"
+            "algorithm.rollout_correction.bypass_mode: without the pass for the old log-probs there"
+            " are no entropies to select by; set it to False"
         )
-    if value("algorithm.filter_groups.enable", False) and staged:
-        raise UserError("algorithm.filter_groups: refilling groups mixes the stages of a curriculum; switch it off, or drop the stages")
-    if value("data.dataloader_num_workers", 0) != 0 and staged:
-        raise UserError("data.dataloader_num_workers: workers read ahead, so that the place in the stages would be saved wrongly; set 0")
+    if setting("distillation.enabled", False):
+        raise UserError("distillation.enabled: the loss of trainer mode 'sent' has no distillation term; set it to False")
     if method.online_curriculum and not staged:
         raise UserError(f"method {method.name!r} orders the problems by stage, but the rows have no extra_info.stage")
-    if method.needs_stats or method.selection_scope == "micro_batch":
-        _check_entropies(value)
-    if getattr(method, "anchor", None) == "old" and _updates_per_step(value) == 1:
-        warnings.warn(
-            f"sent-rl: the KL of method {method.name!r} to the old policy has no effect: the first update of a step has no gradient of it,"
-            f" and there is only one; make {_ACTOR}.ppo_mini_batch_size smaller than data.train_batch_size, or raise {_ACTOR}.ppo_epochs",
-            stacklevel=3,
-        )
+    if staged:
+        _check_stages(setting)
+    _check_loss(setting, method)
+    check_entropies(setting, method)
 
 
-def _updates_per_step(value: Any) -> int:
-    return int(value("data.train_batch_size")) // int(value(f"{_ACTOR}.ppo_mini_batch_size")) * int(value(f"{_ACTOR}.ppo_epochs", 1))
-
-
-def _check_entropies(value: Any) -> None:
-    """verl computes entropies in the type of the logits unless they are compiled or cut in chunks; bfloat16 picks the wrong tokens."""
-    engine = f"{_ACTOR}.fsdp_config"
-    if value(f"{_ACTOR}.strategy") not in ("fsdp", "fsdp2"):
-        return  # the other engines compute them in float32
-    precision = value(f"{engine}.mixed_precision.param_dtype") or value(f"{engine}.dtype", "bfloat16")
-    if str(precision) in ("fp32", "float32", "torch.float32"):
-        return
-    if not value("actor_rollout_ref.model.use_remove_padding", False):
+def _check_stages(setting: Setting) -> None:
+    """Refuse what would put problems of two stages into one batch, or save a wrong place."""
+    if setting("algorithm.filter_groups.enable", False):
         raise UserError(
-            "actor_rollout_ref.model.use_remove_padding: without it verl computes entropies in bfloat16, which picks the wrong tokens"
-            " (55 % overlap with the right ones, measured); set it to True, and"
-            f" {engine}.entropy_from_logits_with_chunking=True"
+            "algorithm.filter_groups.enable: the groups that replace filtered ones come from the"
+            " next stage; set it to False, or leave out extra_info.stage"
         )
-    if not value(f"{engine}.entropy_from_logits_with_chunking", False) and not value(f"{engine}.use_torch_compile", True):
-        raise UserError(f"{engine}.entropy_from_logits_with_chunking: set it to True, else entropies are computed in bfloat16")
+    if setting("trainer.v1.sampler.sync_refill_failed_groups", False):
+        raise UserError(
+            "trainer.v1.sampler.sync_refill_failed_groups: the groups that replace failed ones come"
+            " from the next stage; set it to False, or leave out extra_info.stage"
+        )
+    if setting("data.dataloader_num_workers", 0) != 0:
+        raise UserError(
+            "data.dataloader_num_workers: workers read ahead, so that the place in the stages would be saved wrongly; set it to 0"
+        )
+
+
+def _check_loss(setting: Setting, method: Method) -> None:
+    """Refuse settings that would change the method's loss; warn of a penalty without effect."""
+    mode = setting(f"{ACTOR}.policy_loss.loss_mode", "vanilla")
+    if mode != "vanilla" and method.clip is not None:
+        raise UserError(
+            f"{ACTOR}.policy_loss.loss_mode: method {method.name!r} has a clip range of its own,"
+            f" which is meant for loss mode 'vanilla' and not for {mode!r}; set it to vanilla"
+        )
+    if method.has_entropy_bonus and setting(f"{ACTOR}.entropy_coeff", 0):
+        raise UserError(f"{ACTOR}.entropy_coeff: verl would add a second entropy bonus to that of method {method.name!r}; set it to 0")
+    if getattr(method, "anchor", None) == "old" and _updates_per_step(setting) == 1:
+        warnings.warn(
+            f"sent-rl: the KL of method {method.name!r} to the old policy has no effect: it has no"
+            " gradient at the first update of a step, and there is only one; make"
+            f" {ACTOR}.ppo_mini_batch_size smaller than data.train_batch_size, or raise"
+            f" {ACTOR}.ppo_epochs",
+            stacklevel=4,
+        )
+
+
+def _updates_per_step(setting: Setting) -> int:
+    mini_batches = int(setting("data.train_batch_size")) // int(setting(f"{ACTOR}.ppo_mini_batch_size"))
+    return mini_batches * int(setting(f"{ACTOR}.ppo_epochs", 1))
 
 
 def require_policy_loss(config: DictConfig) -> None:
     """Raise a UserError unless the policy loss is configured as ours."""
-    loss = OmegaConf.select(config, f"{_ACTOR}.policy_loss")
+    loss = OmegaConf.select(config, f"{ACTOR}.policy_loss")
     if loss is None or loss.get("_target_") != POLICY_LOSS:
-        raise UserError(f"{_ACTOR}.policy_loss._target_: trainer mode 'sent' needs it to be {POLICY_LOSS}")
+        raise UserError(f"{ACTOR}.policy_loss._target_: trainer mode 'sent' needs it to be {POLICY_LOSS}")
 
 
 def adapt(config: DictConfig, method: Method) -> bool:
@@ -91,3 +106,12 @@ def adapt(config: DictConfig, method: Method) -> bool:
             actor.use_kl_loss = True
             actor.kl_loss_coef = 0.0
     return method.needs_reference and not own_kl
+
+
+def set_training_steps(config: DictConfig, steps: int) -> None:
+    """The length of a run with stages, where verl keeps it: learning-rate schedules end with it."""
+    with open_dict(config):
+        config.trainer.total_epochs = 1  # one walk through the stages is one epoch of verl's
+        for key in (f"{ACTOR}.optim", "critic.optim"):
+            if OmegaConf.select(config, key) is not None:
+                OmegaConf.update(config, f"{key}.total_training_steps", steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -85,3 +85,21 @@ def staged_indices(
     entropies = [float(row.get(ENTROPY) or 0.0) for row in rows]
     online = OnlineStages(stages, entropies, getattr(method, "smoothing", 1.0))
     return StagedIndices(stages, online, [row.get("index", place) for place, row in enumerate(rows)])
+
+
+def final_rows(keys: Sequence[str], tags: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The rows of a batch whose responses are answers to its problems.
+
+    Rows that verl appends to make the batch divisible (tag ``is_padding``) are copies of a real row
+    with an empty response. An agent may leave several rows, and the last one has its answer.
+
+    Args:
+        keys: ``{prompt}_{session}_{index}`` of every row, as verl's agent loop numbers them.
+    """
+    last: dict[str, tuple[int, int]] = {}
+    for row, (key, tag) in enumerate(zip(keys, tags, strict=True)):
+        if tag.get("is_padding", False):
+            continue
+        session, _, index = key.rpartition("_")
+        last[session] = max(last.get(session, (-1, row)), (int(index), row))
+    return [row for _, row in last.values()]
