@@ -213,8 +213,10 @@ def test_how_strong_the_penalties_are() -> None:
     theirs = torch.cat([published.treat(rollouts).kl_coef for rollouts in micro_batches])
     assert int((theirs > 0).sum()) == 24
     assert float(theirs.sum()) == pytest.approx(12 * (0.05 + 0.2))
-    whole = {name: torch.cat([getattr(r, name) for r in micro_batches]) for name in ("logps", "entropies", "advantages", "mask")}
-    joined = Rollouts(**whole)
+    logps, entropies, advantages, mask = (
+        torch.cat([getattr(r, name) for r in micro_batches]) for name in ("logps", "entropies", "advantages", "mask")
+    )
+    joined = Rollouts(logps, entropies, advantages, mask)
     for name in PAPER:
         ours = load_config(name).method.treat(joined).kl_coef
         assert int((ours > 0).sum()) == int(0.8 * ours.numel())
