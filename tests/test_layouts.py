@@ -105,7 +105,7 @@ SHARDS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_offloaded_shards_learn_the_same(tmp_path: Path) -> None:
     """FSDP2 in two processes with and without its offloading policy, whose pinned memory needs a GPU and is off here."""
     script = tmp_path / "offloaded.py"

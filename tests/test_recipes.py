@@ -125,6 +125,11 @@ def test_what_cannot_be_extended(tmp_path: Path, trees: dict[str, object], messa
     assert "\n" not in str(raised.value)
 
 
+def test_only_a_file_extends_another() -> None:
+    with pytest.raises(UserError, match=r"quickstart: extends: only a recipe's file can say that"):
+        load_config("quickstart", ["extends=paper-7b"])
+
+
 # ---- the recipes that ship
 
 PAPER = ("paper-1.5b", "paper-7b", "paper-14b")

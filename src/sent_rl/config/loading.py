@@ -59,6 +59,8 @@ def load_config(recipe: str | Path | None, settings: Sequence[str] = (), values:
 
 def config_from_tree(tree: Mapping[str, Any], origin: str) -> RunConfig:
     """A checked configuration from nested mappings; ``origin`` is named in errors."""
+    if "extends" in tree:  # read_tree has dealt with that of a file
+        raise UserError(f"{origin}: extends: only a recipe's file can say that; start from the other recipe instead")
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
