@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from sent_rl.evaluation.comparison import Difference, Scores, difference, holm, interval
-from sent_rl.evaluation.distributions import t_tail
+from sent_rl.evaluation.comparison import RunEstimate, Scores, difference, holm, run_mean
+from sent_rl.evaluation.distributions import f_tail, t_tail
+from sent_rl.evaluation.estimators import Z_95
 from sent_rl.evaluation.power import detectable, power, runs_needed, spread
 from sent_rl.study import Study, collect_cells, load_study
 
@@ -61,11 +62,21 @@ def committed_world(study: Study, metric: str) -> World:
 
 
 def welch(a: Scores, b: Scores) -> float:
-    return difference(a, b).p
+    return p_if_small(difference(a, b))
 
 
 def paired(a: Scores, b: Scores) -> float:
-    return difference(a, b, paired=True).p
+    return p_if_small(difference(a, b, paired=True))
+
+
+def p_if_small(found: RunEstimate) -> float:
+    """The p-value, or 1 where even a normal distribution's tail is above 5 %: t's are heavier."""
+    return found.p if abs(found.value) > Z_95 * found.stderr else 1.0
+
+
+def covers(found: RunEstimate, truth: float) -> bool:
+    low, high = found.interval if abs(found.value - truth) > Z_95 * found.stderr else (truth, truth)
+    return low <= truth <= high
 
 
 def sign_flips(a: Scores, b: Scores, draws: int = 400) -> float:
@@ -115,10 +126,8 @@ def coverage(world: World, trials: int, *, runs: int, questions: int) -> tuple[f
     of_difference = of_mean = 0
     for _ in range(trials):
         a, b = world.draw(rng, 2, runs, questions)
-        found: Difference = difference(a, b)
-        low, high = interval(a)
-        of_difference += found.low <= 0 <= found.high
-        of_mean += low <= 0.5 <= high
+        of_difference += covers(difference(a, b), 0.0)
+        of_mean += covers(run_mean(a), 0.5)
     return of_difference / trials, of_mean / trials
 
 
@@ -180,6 +189,25 @@ def break_even(runs: int, comparisons: int) -> float:
     return high
 
 
+def seed_effect(study: Study, metric: str, arms: Sequence[str]) -> tuple[float, float, tuple[int, int], float]:
+    """Do runs with the same seed resemble each other? (their correlation, F of seeds, its df, p)."""
+    means = np.array([study.scores[metric][arm].mean(axis=1) for arm in arms])
+    many, seeds = means.shape
+    rest = means - means.mean(axis=1, keepdims=True) - means.mean(axis=0) + means.mean()
+    df = (seeds - 1, (many - 1) * (seeds - 1))
+    error = float((rest**2).sum()) / df[1]
+    f = many * float(means.mean(axis=0).var(ddof=1)) / error
+    return (f - 1) / (f - 1 + many), f, df, f_tail(f, *df)
+
+
+def print_seeds(study: Study, metric: str) -> None:
+    one_stage = [arm for arm in study.arms if study.config.cell(arm, study.config.seeds[0]).stage.stages == 1]
+    print(f"\nRuns with the same seed, {metric}")
+    for name, arms in (("all arms", study.arms), ("arms with one stage", one_stage)):
+        correlation, f, df, p = seed_effect(study, metric, arms)
+        print(f"  {len(arms)} {name}: correlation {correlation:.2f}, F{df} {f:.2f}, p {p:.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=4000)
@@ -188,6 +216,7 @@ def main() -> None:
     metrics = [next(iter(study.scores)), list(study.scores)[-1]]
     for metric in metrics:
         print_power(study, metric, trials)
+        print_seeds(study, metric)
     print("\nPairing by seed finds smaller differences from this correlation on:")
     for runs in (3, 5, 8, 10, 20):
         print(f"  {runs:2} runs: {break_even(runs, 1):.2f} alone, {break_even(runs, 15):.2f} with Holm over 15")

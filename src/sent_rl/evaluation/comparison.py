@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -18,17 +20,29 @@ Scores = NDArray[np.float64]
 """(runs, questions): a metric's value for every training run of an arm and every test question."""
 
 
-class Difference(NamedTuple):
-    """Mean of a minus mean of b, its 95 % interval, and the p-value of no difference.
+@dataclass(frozen=True)
+class RunEstimate:
+    """An arm's mean, or the difference of two, with its standard error over other runs and questions.
 
-    The interval leaves 0 out exactly where p < 0.05. Interval and p are nan where the runs do not
-    show how far runs differ: fewer than two of an arm, or all with the same mean.
+    ``df``: the degrees of freedom that the error is known with. Error, interval and p are nan where
+    the runs do not show how far runs differ: fewer than two of an arm, or all with the same mean.
     """
 
     value: float
-    low: float
-    high: float
-    p: float
+    stderr: float
+    df: float
+
+    @cached_property
+    def p(self) -> float:
+        """Two-sided p-value of a true value of 0."""
+        return math.nan if math.isnan(self.stderr) else t_tail(self.value / self.stderr, self.df)
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval; it leaves 0 out exactly where p < 0.05."""
+        known = not math.isnan(self.stderr)
+        half = t_quantile(0.05, self.df) * self.stderr if known else math.nan
+        return self.value - half, self.value + half
 
 
 class FTest(NamedTuple):
@@ -40,27 +54,16 @@ class FTest(NamedTuple):
     p: float
 
 
-class _Error(NamedTuple):
-    """Standard error of a mean, and the degrees of freedom that it is known with."""
-
-    stderr: float
-    df: float
+def run_mean(scores: Scores) -> RunEstimate:
+    """An arm's mean."""
+    return RunEstimate(float(scores.mean()), *_error(scores))
 
 
-def interval(scores: Scores) -> tuple[float, float]:
-    """95 % interval of an arm's mean over other runs and other questions of the same kind.
-
-    nan where the runs do not show how far runs differ (see :class:`Difference`).
-    """
-    found = _difference(float(scores.mean()), _error(scores))
-    return found.low, found.high
-
-
-def difference(a: Scores, b: Scores, paired: bool = False) -> Difference:
+def difference(a: Scores, b: Scores, paired: bool = False) -> RunEstimate:
     """``mean(a) - mean(b)`` over runs, on the same questions.
 
     Welch's t test over the means of runs (Welch 1947): the arms' runs may spread differently. It
-    is what Colas et al. (2019, arXiv 1904.06979) recommend for few training runs. To its variance
+    is what Colas et al. (2018, arXiv 1806.08295) advise for few training runs. To its variance
     comes that of the arms' interaction with the questions, as far as it is above the noise of
     runs, so that the result speaks of other questions too. Degrees of freedom after Satterthwaite.
 
@@ -75,7 +78,7 @@ def difference(a: Scores, b: Scores, paired: bool = False) -> Difference:
     if paired and len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} runs cannot be paired")
     value = float(a.mean() - b.mean())
-    return _difference(value, _error(a - b) if paired else _error(a, -b))
+    return RunEstimate(value, *(_error(a - b) if paired else _error(a, -b)))
 
 
 def f_over_arms(arms: Sequence[Scores]) -> FTest:
@@ -111,26 +114,21 @@ def interaction(scores: Scores) -> float:
     return float((rest**2).sum() / ((runs - 1) * (questions - 1)))
 
 
-def _difference(value: float, error: _Error) -> Difference:
-    if math.isnan(error.stderr):
-        return Difference(value, math.nan, math.nan, math.nan)
-    half = t_quantile(0.05, error.df) * error.stderr
-    return Difference(value, value - half, value + half, t_tail(value / error.stderr, error.df))
+def _error(*arms: Scores) -> tuple[float, float]:
+    """Standard error and its degrees of freedom, of the sum of the arms' means.
 
-
-def _error(*arms: Scores) -> _Error:
-    """Error of the sum of the arms' means, over runs (each arm's own) and questions (shared).
+    Over runs, each arm's own, and over questions, which the arms share.
 
     Between-run variance comes from the means of runs; it contains run x question already. What
     the questions add is the variance over questions of the summed means of arms, less the
     run x question noise in them; where the noise is larger, nothing.
     """
     if min(map(len, arms)) < 2:
-        return _Error(math.nan, math.nan)
+        return math.nan, math.nan
     of_runs = [float(a.mean(axis=1).var(ddof=1)) / len(a) for a in arms]
     variance = sum(of_runs)
     if variance == 0:
-        return _Error(math.nan, math.nan)
+        return math.nan, math.nan
     noise = sum(v**2 / (len(a) - 1) for v, a in zip(of_runs, arms, strict=True))
     questions = arms[0].shape[1]
     if questions > 1:
@@ -139,5 +137,5 @@ def _error(*arms: Scores) -> _Error:
         excess = of_questions - sum(interaction(a) / len(a) for a in arms) / questions
         if excess > 0:
             variance += excess
-            noise += of_questions**2 / (questions - 1)
-    return _Error(math.sqrt(variance), variance**2 / noise)
+            noise += excess**2 / (questions - 1)
+    return math.sqrt(variance), variance**2 / noise

@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sent_rl.evaluation.comparison import Difference
+from sent_rl.evaluation.comparison import RunEstimate
 from sent_rl.evaluation.estimators import Z_95
 from sent_rl.report.tables import distinct_metrics
 
@@ -187,7 +187,7 @@ def _mean_curve(runs: Sequence[Sequence[float]]) -> list[float]:
     return [sum(values) / len(values) for values in zip(*runs, strict=False)]
 
 
-def forest(differences: Mapping[str, tuple[Difference, float]], title: str) -> str:
+def forest(differences: Mapping[str, tuple[RunEstimate, float]], title: str) -> str:
     """Differences with their 95 % intervals, in points, one line each.
 
     Coloured where the second value, the p-value corrected for all of them, is below 0.05.
@@ -197,7 +197,7 @@ def forest(differences: Mapping[str, tuple[Difference, float]], title: str) -> s
         axes = figure.subplots()
         for row, (d, corrected) in enumerate(differences.values()):
             color = GREY if corrected >= 0.05 else BLUE if d.value > 0 else ORANGE
-            axes.plot([100 * d.low, 100 * d.high], [row, row], color=color, linewidth=2)
+            axes.plot([100 * end for end in d.interval], [row, row], color=color, linewidth=2)
             axes.plot(100 * d.value, row, "o", color=color)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(differences)), list(differences))

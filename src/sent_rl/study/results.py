@@ -12,7 +12,7 @@ import numpy as np
 
 from sent_rl.errors import UserError
 from sent_rl.evaluation import avg_at_k, pass_at_k
-from sent_rl.evaluation.comparison import Difference, FTest, Scores, difference, f_over_arms, holm
+from sent_rl.evaluation.comparison import FTest, RunEstimate, Scores, difference, f_over_arms, holm
 from sent_rl.study.config import StudyConfig
 
 Cell = Mapping[str, Any]
@@ -22,7 +22,7 @@ Cell = Mapping[str, Any]
 class Comparison(NamedTuple):
     """An arm's difference to the baseline; ``holm``: its p-value, corrected over all arms."""
 
-    difference: Difference
+    difference: RunEstimate
     holm: float
 
 
@@ -65,7 +65,7 @@ class Study:
         """Does any arm differ from any other?"""
         return f_over_arms(list(self.scores[metric].values()))
 
-    def _difference(self, metric: str, arm: str, other: str) -> Difference:
+    def _difference(self, metric: str, arm: str, other: str) -> RunEstimate:
         of = self.scores[metric]
         if not self.config.paired:
             return difference(of[arm], of[other])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sent_rl.evaluation.comparison import Difference, Scores, interval
+from sent_rl.evaluation.comparison import RunEstimate, Scores, run_mean
 from sent_rl.report.tables import markdown
 from sent_rl.study.power import outlook_rows, seen_by
 from sent_rl.study.results import Cell, Comparison, Study
@@ -149,8 +149,9 @@ def _f_tests(study: Study) -> list[list[str]]:
 
 
 def _mean(scores: Scores) -> str:
-    low, high = interval(scores)
-    return f"{100 * scores.mean():.1f}" + ("" if math.isnan(low) else f" ± {50 * (high - low):.1f}")
+    found = run_mean(scores)
+    text = f"{100 * found.value:.1f}"
+    return text if math.isnan(found.stderr) else f"{text} ± {100 * (found.interval[1] - found.value):.1f}"
 
 
 def _brief(found: Comparison | None) -> str:
@@ -160,8 +161,9 @@ def _brief(found: Comparison | None) -> str:
     return text if math.isnan(found.difference.p) else f"{text} ({_ends(found.difference)})"
 
 
-def _ends(found: Difference) -> str:
-    return f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
+def _ends(found: RunEstimate) -> str:
+    low, high = found.interval
+    return f"{100 * low:+.1f} to {100 * high:+.1f}"
 
 
 def _entropies(cells: Sequence[Cell]) -> tuple[float, float]:
