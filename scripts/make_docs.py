@@ -1,5 +1,8 @@
 """Write the pages of docs/ that follow from the code: the commands' help, the methods' cards, the configuration's keys.
 
+Also the tables and figures of the committed study, docs/study/arithmetic, from its cells: in README.md and
+docs/studies.md between markers. (`sent study arithmetic --out docs/study/arithmetic --page` writes its other files.)
+
 make docs
 """
 
@@ -130,9 +133,9 @@ def blocks() -> dict[str, str]:
 
 
 def with_blocks(text: str, found: dict[str, str]) -> str:
-    """``text`` with what stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` renewed."""
+    """``text`` with what stands between ``<!-- begin NAME: ... -->`` and ``<!-- end NAME -->`` renewed."""
     for name, block in found.items():
-        between = rf"(<!-- begin {name}\b[^>]*-->\n).*?(<!-- end {name} -->)"
+        between = rf"(<!-- begin {name}:[^>]*-->\n).*?(<!-- end {name} -->)"
         text = re.sub(between, lambda m: f"{m[1]}{block}\n{m[2]}", text, flags=re.DOTALL)  # noqa: B023
     return text
 

@@ -71,12 +71,15 @@ def paired(a: Scores, b: Scores) -> float:
 
 def p_if_small(found: RunEstimate) -> float:
     """The p-value, or 1 where even a normal distribution's tail is above 5 %: t's are heavier."""
-    return found.p if abs(found.value) > Z_95 * found.stderr else 1.0
+    return found.p if beyond_normal(found, 0.0) else 1.0
 
 
 def covers(found: RunEstimate, truth: float) -> bool:
-    low, high = found.interval if abs(found.value - truth) > Z_95 * found.stderr else (truth, truth)
-    return low <= truth <= high
+    return not beyond_normal(found, truth) or abs(found.value - truth) <= found.half_width
+
+
+def beyond_normal(found: RunEstimate, truth: float) -> bool:
+    return abs(found.value - truth) > Z_95 * max(e.stderr for e in found.errors)
 
 
 def sign_flips(a: Scores, b: Scores, draws: int = 400) -> float:

@@ -50,10 +50,16 @@ def test_t_against_closed_forms_and_tables() -> None:
         assert t_tail(t, 1) == pytest.approx(1 - 2 * math.atan(t) / math.pi)
         assert t_tail(t, 2) == pytest.approx(1 - t / math.sqrt(2 + t * t))
         assert t_tail(-t, 3.7) == t_tail(t, 3.7) == pytest.approx(f_tail(t * t, 1, 3.7))
-    published = {(0.05, 1): 12.706, (0.05, 8): 2.306, (0.01, 4): 4.604, (0.001, 10): 4.587, (0.05, 60): 2.000}
+    published: dict[tuple[float, float], float] = {
+        (0.05, 1): 12.706,
+        (0.05, 8): 2.306,
+        (0.01, 4): 4.604,
+        (0.001, 10): 4.587,
+        (0.05, 60): 2.000,
+    }
     for (alpha, df), value in published.items():
         assert t_quantile(alpha, df) == pytest.approx(value, abs=5e-4)
-    for alpha, df in itertools.product((0.9, 0.05, 1e-6), (0.8, 1, 2.3, 30, 1e6)):
+    for alpha, df in itertools.product((0.9, 0.05, 1e-6), (1.0, 2.3, 30.0, 1e6)):
         assert t_tail(t_quantile(alpha, df), df) == pytest.approx(alpha)
 
 
@@ -107,9 +113,9 @@ def test_questions_in_common_cancel_and_those_that_arms_differ_on_count() -> Non
     difficulty, taste = rng.normal(0, 0.3, 40), rng.normal(0, 0.3, 40)
     a, b = (0.5 + difficulty + rng.normal(0, 0.02, (5, 1)) + rng.normal(0, 0.1, (5, 40)) for _ in "ab")
     plain, mixed = difference(a + 0.05, b), difference(a + 0.05 + taste - taste.mean(), b)
-    assert plain.stderr < 0.02  # alone, each mean has 0.05
-    assert mixed.stderr > 1.5 * plain.stderr  # other questions, another difference
-    assert run_mean(a).stderr > 0.04
+    assert plain.half_width < 0.05  # alone, each mean has 0.1
+    assert mixed.half_width > 1.5 * plain.half_width  # other questions, another difference
+    assert run_mean(a).half_width > 0.08
 
 
 def test_an_interval_leaves_0_out_where_p_is_small() -> None:
@@ -123,8 +129,8 @@ def test_nothing_is_known_of_single_runs() -> None:
     one, five = np.full((1, 8), 0.5), np.random.default_rng(0).random((5, 8))
     for a, b in ((one, five), (five, one), (one, one)):
         found = difference(a, b)
-        assert all(map(math.isnan, (found.stderr, found.p, *found.interval)))
-    assert math.isnan(run_mean(one).stderr)
+        assert all(map(math.isnan, (found.p, *found.interval)))
+    assert run_mean(one).errors == ()
     same = np.tile(five[0], (3, 1))
     assert math.isnan(difference(same, same + 0.1).p)  # runs that do not differ at all
     assert math.isnan(f_over_arms([one, one]).f)
@@ -160,7 +166,7 @@ def test_holm() -> None:
 def test_false_alarms_of_two_identical_arms() -> None:
     tools = simulations()
     assert tools.false_alarms(committed(), tools.sign_flips, 300) > 0.35  # questions as the unit: what this replaces
-    for test, runs in ((tools.welch, 3), (tools.welch, 5), (tools.paired, 5)):
+    for test, runs in ((tools.welch, 2), (tools.welch, 5), (tools.paired, 2), (tools.paired, 5)):
         assert tools.false_alarms(committed(), test, 1000, runs=runs) <= 0.06
 
 

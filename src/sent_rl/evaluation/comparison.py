@@ -20,29 +20,39 @@ Scores = NDArray[np.float64]
 """(runs, questions): a metric's value for every training run of an arm and every test question."""
 
 
-@dataclass(frozen=True)
-class RunEstimate:
-    """An arm's mean, or the difference of two, with its standard error over other runs and questions.
+class Error(NamedTuple):
+    """A standard error, and the degrees of freedom that it is known with."""
 
-    ``df``: the degrees of freedom that the error is known with. Error, interval and p are nan where
-    the runs do not show how far runs differ: fewer than two of an arm, or all with the same mean.
-    """
-
-    value: float
     stderr: float
     df: float
 
-    @cached_property
-    def p(self) -> float:
-        """Two-sided p-value of a true value of 0."""
-        return math.nan if math.isnan(self.stderr) else t_tail(self.value / self.stderr, self.df)
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """An arm's mean, or the difference of two, over other runs and other questions.
+
+    ``errors``: over runs alone, and over runs and questions where the questions add to it. The
+    wider interval and the larger p of the two hold: with two or three runs the second may by
+    chance look far too certain. No errors where the runs do not show how far runs differ: fewer
+    than two of an arm, or all with the same mean.
+    """
+
+    value: float
+    errors: tuple[Error, ...]
 
     @cached_property
+    def p(self) -> float:
+        """Two-sided p-value of a true value of 0; nan without errors."""
+        return max((t_tail(self.value / e.stderr, e.df) for e in self.errors), default=math.nan)
+
+    @cached_property
+    def half_width(self) -> float:
+        """Half of the 95 % interval, which leaves 0 out exactly where p < 0.05; nan without errors."""
+        return max((t_quantile(0.05, e.df) * e.stderr for e in self.errors), default=math.nan)
+
+    @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval; it leaves 0 out exactly where p < 0.05."""
-        known = not math.isnan(self.stderr)
-        half = t_quantile(0.05, self.df) * self.stderr if known else math.nan
-        return self.value - half, self.value + half
+        return self.value - self.half_width, self.value + self.half_width
 
 
 class FTest(NamedTuple):
@@ -56,16 +66,16 @@ class FTest(NamedTuple):
 
 def run_mean(scores: Scores) -> RunEstimate:
     """An arm's mean."""
-    return RunEstimate(float(scores.mean()), *_error(scores))
+    return RunEstimate(float(scores.mean()), _errors(scores))
 
 
 def difference(a: Scores, b: Scores, paired: bool = False) -> RunEstimate:
     """``mean(a) - mean(b)`` over runs, on the same questions.
 
     Welch's t test over the means of runs (Welch 1947): the arms' runs may spread differently. It
-    is what Colas et al. (2018, arXiv 1806.08295) advise for few training runs. To its variance
-    comes that of the arms' interaction with the questions, as far as it is above the noise of
-    runs, so that the result speaks of other questions too. Degrees of freedom after Satterthwaite.
+    is what Colas et al. (2018, arXiv 1806.08295) advise for few training runs. The arms' interaction
+    with the questions adds to its variance, as far as it is above the noise of runs, so that the
+    result speaks of other questions too. Degrees of freedom after Satterthwaite.
 
     Args:
         paired: row i of both arms is a run with the same seed: a t test on their differences.
@@ -78,7 +88,7 @@ def difference(a: Scores, b: Scores, paired: bool = False) -> RunEstimate:
     if paired and len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} runs cannot be paired")
     value = float(a.mean() - b.mean())
-    return RunEstimate(value, *(_error(a - b) if paired else _error(a, -b)))
+    return RunEstimate(value, _errors(a - b) if paired else _errors(a, -b))
 
 
 def f_over_arms(arms: Sequence[Scores]) -> FTest:
@@ -114,28 +124,32 @@ def interaction(scores: Scores) -> float:
     return float((rest**2).sum() / ((runs - 1) * (questions - 1)))
 
 
-def _error(*arms: Scores) -> tuple[float, float]:
-    """Standard error and its degrees of freedom, of the sum of the arms' means.
+def _errors(*arms: Scores) -> tuple[Error, ...]:
+    """Errors of the sum of the arms' means; each arm has runs of its own, the questions are shared.
 
-    Over runs, each arm's own, and over questions, which the arms share.
-
-    Between-run variance comes from the means of runs; it contains run x question already. What
-    the questions add is the variance over questions of the summed means of arms, less the
-    run x question noise in them; where the noise is larger, nothing.
+    The variance between means of runs has run x question in it already. What the questions add is
+    the variance over questions of the summed means of arms, less the run x question noise in them;
+    where the noise is larger, nothing.
     """
     if min(map(len, arms)) < 2:
-        return math.nan, math.nan
+        return ()
     of_runs = [float(a.mean(axis=1).var(ddof=1)) / len(a) for a in arms]
-    variance = sum(of_runs)
+    variance, questions = sum(of_runs), arms[0].shape[1]
     if variance == 0:
-        return math.nan, math.nan
-    noise = sum(v**2 / (len(a) - 1) for v, a in zip(of_runs, arms, strict=True))
-    questions = arms[0].shape[1]
-    if questions > 1:
-        means = np.sum([a.mean(axis=0) for a in arms], axis=0)
-        of_questions = float(means.var(ddof=1)) / questions
-        excess = of_questions - sum(interaction(a) / len(a) for a in arms) / questions
-        if excess > 0:
-            variance += excess
-            noise += excess**2 / (questions - 1)
-    return math.sqrt(variance), variance**2 / noise
+        return ()
+    doubt = sum(v**2 / (len(a) - 1) for v, a in zip(of_runs, arms, strict=True))
+    runs_alone = _satterthwaite(variance, doubt)
+    if questions < 2:
+        return (runs_alone,)
+    means = np.sum([a.mean(axis=0) for a in arms], axis=0)
+    noise = sum(interaction(a) / len(a) for a in arms)
+    of_questions = (float(means.var(ddof=1)) - noise) / questions
+    if of_questions <= 0:
+        return (runs_alone,)
+    both = _satterthwaite(variance + of_questions, doubt + of_questions**2 / (questions - 1))
+    return (runs_alone, both)
+
+
+def _satterthwaite(variance: float, doubt: float) -> Error:
+    """``doubt``: the sum of squared parts of the variance over their degrees of freedom."""
+    return Error(math.sqrt(variance), variance**2 / doubt)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import jinja2
@@ -54,7 +53,7 @@ def _plots(study: Study) -> dict[str, str]:
             plots[key] = spread_curves(series, label, study.config.baseline)
     baseline = study.config.baseline
     for metric in study.compared_metrics:
-        against = {a: c for a, c in study.against_baseline(metric).items() if not math.isnan(c.holm)}
+        against = {a: c for a, c in study.against_baseline(metric).items() if c.difference.errors}
         if against:
             name = f"{metric.replace('@', '_at_')}_to_{baseline}"
             plots[name] = forest(against, f"{metric}: points above {baseline}")

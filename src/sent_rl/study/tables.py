@@ -133,7 +133,7 @@ def _differences(against: dict[str, Comparison]) -> list[list[str]]:
     rows = [["arm", "difference, points", "95 % interval", "p", "p (Holm)"]]
     for arm, (found, corrected) in against.items():
         tests = ["", "", ""]
-        if not math.isnan(found.p):
+        if found.errors:
             tests = [_ends(found), f"{found.p:.3f}", f"{corrected:.3f}"]
         rows.append([arm, f"{100 * found.value:+.1f}", *tests])
     return rows
@@ -151,14 +151,14 @@ def _f_tests(study: Study) -> list[list[str]]:
 def _mean(scores: Scores) -> str:
     found = run_mean(scores)
     text = f"{100 * found.value:.1f}"
-    return text if math.isnan(found.stderr) else f"{text} ± {100 * (found.interval[1] - found.value):.1f}"
+    return f"{text} ± {100 * found.half_width:.1f}" if found.errors else text
 
 
 def _brief(found: Comparison | None) -> str:
     if found is None:
         return ""
     text = f"{100 * found.difference.value:+.1f}"
-    return text if math.isnan(found.difference.p) else f"{text} ({_ends(found.difference)})"
+    return f"{text} ({_ends(found.difference)})" if found.difference.errors else text
 
 
 def _ends(found: RunEstimate) -> str:
