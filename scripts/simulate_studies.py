@@ -14,13 +14,14 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from sent_rl.evaluation.comparison import RunEstimate, Scores, difference, holm, run_mean
 from sent_rl.evaluation.distributions import f_tail, t_tail
-from sent_rl.evaluation.estimators import Z_95
+from sent_rl.evaluation.estimators import Z_95, estimate
 from sent_rl.evaluation.power import detectable, power, runs_needed, spread
 from sent_rl.study import Study, collect_cells, load_study
 
@@ -134,6 +135,20 @@ def coverage(world: World, trials: int, *, runs: int, questions: int) -> tuple[f
     return of_difference / trials, of_mean / trials
 
 
+def bootstrap_coverage(world: World, trials: int, *, runs: int, draws: int = 1000) -> float:
+    """The same of the former interval: runs of each arm and questions drawn again and again."""
+    rng = np.random.default_rng(1)
+    shares = [1 / runs] * runs
+    held = 0
+    for _ in range(trials):
+        arms = world.draw(rng, 2, runs, 512)
+        means = [rng.multinomial(runs, shares, size=draws) @ arm / runs for arm in arms]
+        questions = rng.multinomial(512, [1 / 512] * 512, size=draws) / 512
+        low, high = np.quantile(((means[0] - means[1]) * questions).sum(axis=1), [0.025, 0.975])
+        held += low <= 0 <= high
+    return held / trials
+
+
 def print_false_alarms(world: World, trials: int) -> None:
     print("\nFalse alarms at 5 %, identical arms, 512 questions, per cent")
     for runs in (2, 3, 5, 10):
@@ -162,6 +177,10 @@ def print_coverage(world: World, trials: int) -> None:
                 pair = coverage(each, trials, runs=runs, questions=questions)
                 print(f"  {name}, {questions} questions, {runs:2} runs: "
                       + ", ".join(f"{100 * p:.1f}" for p in pair))  # fmt: skip
+
+    for runs in (2, 3, 5, 10):
+        former = bootstrap_coverage(world, trials // 10, runs=runs)
+        print(f"  bootstrap over runs and questions, difference, {runs:2} runs: {100 * former:.0f}")
 
 
 def print_power(study: Study, metric: str, trials: int) -> None:
@@ -209,6 +228,9 @@ def print_seeds(study: Study, metric: str) -> None:
     for name, arms in (("all arms", study.arms), ("arms with one stage", one_stage)):
         correlation, f, df, p = seed_effect(study, metric, arms)
         print(f"  {len(arms)} {name}: correlation {correlation:.2f}, F{df} {f:.2f}, p {p:.3f}")
+    pairs = [pair for runs in study.scores[metric].values() for pair in combinations(runs, 2)]
+    apart = sum(abs(e.value) > Z_95 * e.stderr for e in (estimate(a - b) for a, b in pairs))
+    print(f"  pairs of runs of one arm that differ over questions (5 %): {apart} of {len(pairs)}")
 
 
 def main() -> None:

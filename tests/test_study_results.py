@@ -12,7 +12,7 @@ import pytest
 
 from sent_rl.errors import UserError
 from sent_rl.evaluation.comparison import difference
-from sent_rl.evaluation.power import detectable
+from sent_rl.evaluation.power import detectable, runs_needed
 from sent_rl.study import Study, StudyConfig, collect_cells, write_study
 from sent_rl.study.power import forecast
 from sent_rl.study.tables import as_markdown, results_tables, verdict_tables
@@ -111,7 +111,8 @@ def test_without_runs_the_committed_study_is_reckoned_with(tmp_path: Path) -> No
     assert "the study in docs/studies.md" in text
     row = next(line for line in text.splitlines() if line.startswith("avg@8"))
     spread = 100 * math.hypot(0.0229, 0.209 / math.sqrt(200))
-    assert row.split()[1:4] == [f"{v:.{d}f}" for v, d in ((spread, 2), (detectable(spread, 4), 1), (detectable(spread, 4, 2), 1))]
+    seen = [detectable(spread, 4), runs_needed(2.0, spread), detectable(spread, 4, 2), runs_needed(2.0, spread, 2)]
+    assert row.split()[1:] == [f"{spread:.2f}", *(f"{v:.1f}" if isinstance(v, float) else str(v) for v in seen)]
     assert "cannot be told" not in text
     assert "cannot be told" in forecast(config(seeds=[1]), tmp_path)
 

@@ -39,17 +39,15 @@ def outlook(found: Spread, questions: int, runs: int, comparisons: int, *, paire
 
 
 def outlook_rows(outlooks: Mapping[str, Outlook], comparisons: int) -> list[list[str]]:
-    """Metric -> a row of cells, the first row the heading."""
-    heading = [
-        "points",
-        "runs spread by",
-        "smallest difference, one arm",
-        f"Holm over {comparisons}",
-        f"runs to see {_EXAMPLE:.0f} points, one arm",
-        f"Holm over {comparisons}",
-    ]
-    rows = [[metric, f"{o.deviation:.2f}", _points(o.alone), _points(o.corrected), *map(_runs, o.needed)] for metric, o in outlooks.items()]
-    return [heading, *rows]
+    """Metric -> a row of cells, the first row the heading; Holm's columns where he has a say."""
+    example = f"runs for {_EXAMPLE:.0f} points"
+    rows = [["points", "spread of runs", "detectable", example]]
+    rows += [[m, f"{o.deviation:.2f}", _points(o.alone), _runs(o.needed[0])] for m, o in outlooks.items()]
+    if comparisons > 1:
+        rows[0] += [f"detectable, Holm over {comparisons}", f"{example}, Holm"]
+        for row, each in zip(rows[1:], outlooks.values(), strict=True):
+            row += [_points(each.corrected), _runs(each.needed[1])]
+    return rows
 
 
 def seen_by(study: Study) -> tuple[dict[str, Outlook], int]:
