@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from sent_rl.evaluation.comparison import RunEstimate, Scores, difference, holm, run_mean
-from sent_rl.evaluation.distributions import f_tail, t_tail
+from sent_rl.evaluation.distributions import f_tail, t_power, t_tail
 from sent_rl.evaluation.estimators import Z_95, estimate
-from sent_rl.evaluation.power import detectable, power, runs_needed, spread
+from sent_rl.evaluation.power import POWER, detectable, power, runs_needed, spread
 from sent_rl.study import Study, collect_cells, load_study
 
 COMMITTED = Path(__file__).parents[1] / "docs" / "study" / "arithmetic"
@@ -192,12 +192,21 @@ def print_power(study: Study, metric: str, trials: int) -> None:
     for runs in (2, 3, 5, 10, 25):
         alone, of_many = (detectable(deviation, runs, c) for c in (1, 15))
         print(f"  {runs:2} runs: {alone:.1f} points alone, {of_many:.1f} with Holm over 15")
+    pooled = pooled_detectable(deviation, len(study.arms), 5, 15)
+    print(f"   5 runs, one variance for all arms: {pooled:.1f} with Holm over 15")
     needed = [runs_needed(2.0, deviation, c) for c in (1, 15)]
     print(f"  for 2 points: {needed[0]} runs alone, {needed[1]} with Holm over 15")
     rng = np.random.default_rng(2)
     shift = detectable(deviation, 5) / 100
     found = sum(welch(a + shift, b) < 0.05 for a, b in (world.draw(rng, 2, 5, study.questions) for _ in range(trials)))
     print(f"  {100 * shift:.1f} points, 5 runs: found in {100 * found / trials:.0f} % of simulations")
+
+
+def pooled_detectable(deviation: float, arms: int, runs: int, comparisons: int) -> float:
+    """What a t test with one variance for all arms would detect in 80 % of studies."""
+    stderr, df = deviation * math.sqrt(2 / runs), arms * (runs - 1)
+    shifts = np.linspace(2, 6, 401)
+    return float(next(s for s in shifts if t_power(float(s), 0.05 / comparisons, df) >= POWER)) * stderr
 
 
 def break_even(runs: int, comparisons: int) -> float:
@@ -207,7 +216,7 @@ def break_even(runs: int, comparisons: int) -> float:
     while high - low > 1e-3:
         middle = (low + high) / 2
         found = power(unpaired, math.sqrt(1 - middle), runs, comparisons, paired=True)
-        low, high = (middle, high) if found < 0.8 else (low, middle)
+        low, high = (middle, high) if found < POWER else (low, middle)
     return high
 
 

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import math
-import sys
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from study_helpers import committed, simulations
 
 from sent_rl.evaluation.comparison import difference, f_over_arms, holm, run_mean
 from sent_rl.evaluation.distributions import f_tail, t_power, t_quantile, t_tail
-
-ROOT = Path(__file__).parents[1]
-
-
-@cache
-def simulations() -> Any:
-    """scripts/simulate_studies.py, whose longer runs the docs quote."""
-    spec = importlib.util.spec_from_file_location("simulate_studies", ROOT / "scripts" / "simulate_studies.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["simulate_studies"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@cache
-def committed() -> Any:
-    """The spread of runs and questions of docs/study/arithmetic, Avg@16, measured from its cells."""
-    tools = simulations()
-    return tools.committed_world(tools.collect_cells(tools.load_study("arithmetic"), tools.COMMITTED), "avg@16")
 
 
 def test_the_committed_study_spreads_as_the_docs_say() -> None:

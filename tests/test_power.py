@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from test_comparison import committed, simulations
+from study_helpers import committed, simulations
 
 from sent_rl.evaluation.comparison import difference
 from sent_rl.evaluation.power import Spread, detectable, power, runs_needed, spread

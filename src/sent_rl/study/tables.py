@@ -45,7 +45,7 @@ def results_tables(study: Study) -> list[Table]:
     hidden = [arm for arm in study.arms if arm in study.config.hidden]
     compared = [arm for arm in study.arms if arm not in hidden]
     metrics, note = list(study.scores), _RESULTS.format(baseline=study.config.baseline)
-    note += "" if _repeated(study) else _ONE_RUN
+    note += "" if _has_repeats(study) else _ONE_RUN
     tables = [Table("Results", note, overview(study, compared, metrics))]
     if hidden:
         tables.append(Table("Parts and variants", "As above.", parts(study, metrics)))
@@ -57,7 +57,7 @@ def verdict_tables(study: Study) -> list[Table]:
 
     Nothing where every arm has one run.
     """
-    if not _repeated(study):
+    if not _has_repeats(study):
         return []
     baseline = study.config.baseline
     test = "t test by seed" if study.config.paired else "Welch's t test"
@@ -125,7 +125,7 @@ def as_markdown(tables: Iterable[Table]) -> str:
     return "\n\n".join(f"## {t.title}\n\n{t.note}\n\n{markdown(t.rows)}" for t in tables) + "\n"
 
 
-def _repeated(study: Study) -> bool:
+def _has_repeats(study: Study) -> bool:
     return max(map(len, study.cells.values())) > 1
 
 
