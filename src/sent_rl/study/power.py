@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sent_rl.errors import UserError
 from sent_rl.evaluation.power import Spread, detectable, runs_needed, spread
-from sent_rl.report.tables import aligned
+from sent_rl.report.tables import fitted
 from sent_rl.study.config import StudyConfig
 from sent_rl.study.results import Cell, Study, metrics_of, read_cells, scores_of
 
@@ -83,7 +83,7 @@ def forecast(config: StudyConfig, folder: Path, pilot: Path | None = None) -> st
         f"What this study can see with {_count(runs, 'run')} of each arm and {questions} test "
         f"questions: differences to {config.baseline} that 80 % of such studies find at the 5 % "
         "level.",
-        aligned(outlook_rows(outlooks, comparisons)).rstrip(),
+        *fitted(outlook_rows(outlooks, comparisons)),
         f"The spread of runs is that of {source}.",
     ]
     if runs < 2:
