@@ -14,7 +14,6 @@ from sent_rl.evaluation import SAMPLES
 from sent_rl.evaluation.estimators import Z_95
 from sent_rl.files import read_facts, read_table
 from sent_rl.problems import PROBLEMS
-from sent_rl.report.figures import curriculum_histogram, results_bars, training_curves
 from sent_rl.report.tables import distinct_metrics, entropy_ends, read_metrics, results_heading
 
 _EXAMPLES = 6
@@ -39,6 +38,8 @@ def curriculum(path: Path) -> Section | None:
     """Of a curriculum.parquet; None where there is none."""
     if not path.is_file():
         return None
+    from sent_rl.report.figures import curriculum_histogram  # matplotlib takes a second to import: only for a page
+
     rows = read_table(path, CURRICULUM.names)
     facts = read_facts(path)
     names = ("sizes", "semantic_entropy", "pass_rate")
@@ -51,6 +52,8 @@ def training(folder: Path) -> Section | None:
     metrics = read_metrics(folder / "metrics.jsonl")
     if not metrics:
         return None
+    from sent_rl.report.figures import training_curves
+
     start, end = entropy_ends(metrics)
     seconds = sum(m.get("step_time") or 0.0 for m in metrics)
     shares = {
@@ -76,6 +79,8 @@ def evaluation(folder: Path) -> Section | None:
     path = folder / "results.json"
     if not path.is_file():
         return None
+    from sent_rl.report.figures import results_bars
+
     found = json.loads(path.read_text(encoding="utf-8"))
     problems = {row["id"]: row for row in read_table(path.with_name("problems.parquet"), PROBLEMS.names)}
     examples = _examples(read_table(path.with_name("samples.parquet"), SAMPLES.names), problems)
