@@ -1,7 +1,7 @@
 """How many of the tokens that a share of entropies selects are right, where entropies are computed
 in bfloat16; as a script it prints the table of `sent_rl.trainers.verl.entropies`.
 
-    python tests/scale/entropy_overlap.py        # 2 minutes on one core
+    python tests/scale/entropy_overlap.py        # 1 to 3 minutes on one core
 """
 
 from __future__ import annotations

@@ -62,8 +62,14 @@ def test_a_run_that_is_killed_goes_on_in_its_stage(tmp_path: Path) -> None:
     cut = Run(tmp_path, "cut")
     process = cut.start()
     latest = tmp_path / "checkpoints" / "latest_checkpointed_iteration.txt"
+
+    def step_two_is_done() -> bool:
+        """verl logs a step, and writes down its rollouts, after it saved it."""
+        saved = latest.is_file() and latest.read_text().strip() == "2"
+        return saved and len(cut.steps()) >= 2 and (cut.rollouts_path / "2.jsonl").is_file()
+
     try:
-        wait_for(cut, process, lambda: latest.is_file() and latest.read_text().strip() == "2")
+        wait_for(cut, process, step_two_is_done)
     finally:
         kill(process)
     resumed = Run(tmp_path, "resumed")

@@ -14,7 +14,7 @@ from verl.trainer.ppo.core_algos import get_policy_loss_fn
 from verl.workers.config import PolicyLossConfig
 from verl_batches import Step, full_sequences, micro_batch, treated
 
-from sent_rl.methods import get
+from sent_rl.methods import card, get, names
 from sent_rl.trainers.verl.loss import SENTLoss
 
 ROWS = list(range(6))
@@ -130,6 +130,12 @@ def test_rollout_weights_multiply_the_surrogate_and_not_the_penalty() -> None:
     without = {**options, "beta": 0.0}
     theirs, _ = verls(step, "kl_cov", 0.2, weights, kl_cov_ratio=0.3, ppo_kl_coef=0.0)
     assert ours(step, without, weights)[0] == pytest.approx(theirs, abs=1e-9)
+
+
+def test_the_cards_say_so() -> None:
+    for name in (each for each in names() if get(each).clip is not None):
+        assert "clip_ratio_c" in card(name)
+        assert "rollout_is_weights" in card(name)
 
 
 # ---- draws

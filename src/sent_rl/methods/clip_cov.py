@@ -24,7 +24,12 @@ class ClipCov(Method):
 
     Deviations: covariance and draw are over the step's rollout; the published code takes them over each micro-batch at every forward
     pass, and skips tokens that the clip already holds back (at the rollout there are none): `scope: micro_batch` does the former. The draw
-    follows from `seed` and the step, so that every rank makes the same one.
+    follows from `seed` and the step, so that every rank makes the same one. With `scope: micro_batch`
+    every pass draws anew; with verl, from the numbers of the step, the rank and the pass.
+
+    With verl: `ppo_clip` is the whole clip, so the dual clip (`clip_ratio_c`) is off, as in the
+    published loss and in verl's own. With `ppo_clip: null` both are yours. Importance weights of the
+    rollout (`rollout_is_weights`) multiply the surrogate.
 
     Limits: where all advantages are equal there is no covariance, and no token is drawn. TRL's
     `importance_sampling_level` must be token. With a loss that does not clip the ratio (TRL: cispo,

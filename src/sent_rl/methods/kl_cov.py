@@ -25,6 +25,11 @@ class KlCov(Method):
     needs several. Where all advantages are equal there is no covariance, and no token is penalised;
     the published code penalises k arbitrary ones.
 
+    With verl: the dual clip (`clip_ratio_c`) is off, as every clip. Importance weights of the rollout
+    (`rollout_is_weights`; in TRL its correction for vLLM) multiply the surrogate and not the penalty,
+    as they do not multiply the libraries' own KL to the reference. verl's own `kl_cov` multiplies
+    the penalty too.
+
     Limits: the loss must be one that clips the ratio (TRL: dapo, grpo, bnpo, dr_grpo or luspo),
     TRL's `importance_sampling_level` must be token, and its `delta` unset.
     """

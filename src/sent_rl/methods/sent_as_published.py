@@ -31,6 +31,10 @@ class SentAsPublished(Method):
     fails). The penalty has no gradient at the first update after a rollout. Where all
     advantages are equal, which tokens are picked is arbitrary, as in the code.
 
+    With verl: the dual clip (`clip_ratio_c`) is off, as every clip. Importance weights of the rollout
+    (`rollout_is_weights`; in TRL its correction for vLLM), which the code does not have, multiply the
+    surrogate and not the penalty.
+
     Limits: the loss must be one that clips the ratio (TRL: dapo, grpo, bnpo, dr_grpo or luspo),
     TRL's `importance_sampling_level` must be token, and its `delta` unset.
     """
