@@ -55,13 +55,14 @@ _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SPACING = re.compile(r"(?<!\\)\\(?:(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|q?quad)(?![A-Za-z])|[,;:! ])|~")
 _DOLLARS = re.compile(r"\\\$|\$|\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]")
 _ROW_SPACING = re.compile(r"\\\\\s*\[[^\]]*\]")
-_FONT = r"\\(?:text|textnormal|textsf|texttt|mathit|mathsf|emph|mathrm|mathbf|textbf|textit|textrm|mbox|operatorname|rm|bf)\s*\{([^{}]*)\}"
+_FONTS = "text|textnormal|textsf|texttt|textbf|textit|textrm|mathit|mathsf|mathrm|mathbf|boldsymbol|emph|underline|mbox|operatorname|rm|bf"
+_FONT = rf"\\(?:{_FONTS})\s*\{{([^{{}}]*)\}}"
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ|\{\s*\\degree\s*\}|\\degree)\s*[CFK]?(?![A-Za-z]|\s*\d)|\\degree(?![A-Za-z]|\s*\d)")
 _ANGLE_FUNCTIONS = re.compile(r"\\?(?<![A-Za-z])(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _PRIMES = re.compile(r"\^\s*(?:\{((?:\s*\\prime)+)\s*\}|(\\prime))")
 _JOINED = re.compile(r"\s*\b(?:and|or)\b\s*")
 _INFINITE = re.compile(r"(?<![A-Za-z\\])(?:inf|infty|infinity|oo)(?![A-Za-z])", re.IGNORECASE)
-_BOLD = re.compile(r"\*\*(.*)\*\*", re.DOTALL)
+_MARKED = re.compile(r"(?P<mark>\*\*|\*|__|`+)(.*)(?P=mark)", re.DOTALL)
 _BOXED = re.compile(r"\$*\\{1,2}(?:boxed|fbox|framebox)(?:\s*\{(.*)\}|\s+([^{}]*)|(\d[^{}]*))\$*", re.DOTALL)
 _SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[a-z_]+\|>|</?s>|<eos>|<end_of_turn>|<\uff5c[^<>]*\uff5c>|</?answer>))+\s*$")
 _PERCENT = re.compile(r"(?<=[\d}])\s*(?:\\?%|\\text\s*\{\s*\\?%\s*\}|(?:\\text\s*\{\s*)?(?:percent|percentage|pct|per cent)\b\s*\}?)")
@@ -78,9 +79,10 @@ def undress(answer: str) -> tuple[str, bool, bool]:
     """(what is left to read, whether it was a percentage, whether all of it was set as text)."""
     text = _SPECIAL_TOKENS.sub("", answer.translate(_UNICODE))
     text = _SUPERSCRIPTS.sub(lambda run: f"^{{{run[0].translate(_PLAIN_DIGITS)}}}", text).strip()
-    for wrapper in (_BOLD, _BOXED):
-        whole = wrapper.fullmatch(text)
-        text = next(filter(None, whole.groups()), "").strip() if whole else text
+    marked = _MARKED.fullmatch(text)
+    text = marked[2].strip() if marked else text
+    boxed = _BOXED.fullmatch(text)
+    text = next(filter(None, boxed.groups()), "").strip() if boxed else text
     text = re.sub(r",\\!\s*", ",", text.replace("{,}", ","))
     text = _without_spacing(text)
     text = _COMMAND.sub(lambda command: _SPELLINGS.get(command[0], command[0]), text)

@@ -28,8 +28,8 @@ _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(\d+)\}?")
 _MATRIX = re.compile(r"\\begin\{([pbv]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _MIXED = re.compile(r"(-?)(\d+)\s*(?:\\[dt]?frac\s*\{?(\d+)\}?\s*\{?(\d+)\}?|\s(\d+)/(\d+))")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z '-]*")
-_PLAIN_WORDS = re.compile(r"(?=.*[aeiouAEIOU])[A-Za-z]{4,}(?:[ '-]+[A-Za-z]+)*")
-_SHORT_WORDS = {"yes", "no", "odd", "all", "red"}
+_PLAIN_WORDS = re.compile(r"(?=.*[aeiouAEIOU])[A-Za-z]{4,}(?:[ '-]+[A-Za-z]+)*|(?=.*[a-z]{4})[A-Za-z]{1,3}(?: [A-Za-z]{2,})+")
+_SHORT_WORDS = {"yes", "no", "odd", "all", "red", "dne"}
 _DEEPEST = 60
 _CHOICE = re.compile(r"\(([A-E])\)\s+([^\s=+*/^-].*|-\s*\d.*)", re.DOTALL)
 _APART = re.compile(r"(?<![\d^.])[\d.]*\d\s+\d|\^\s*\d+\s+\d+(?![\d.]*\s*[\^\\])")
@@ -171,10 +171,12 @@ def _single(text: str, percent: bool = False) -> Form:
 
 
 def _spelled_out(text: str) -> str:
-    """SymPy's ``Eq(a, b)``, and sets of all x with a property, in TeX's notation."""
+    """SymPy's ``Eq(a, b)`` and ``Matrix(...)``, and sets of all x with a property, in TeX's notation."""
     if text.startswith("Eq(") and is_bracketed(text[2:], "(", ")"):
         sides = split(text[3:-1], (",",))
         return " = ".join(sides) if len(sides) == 2 else text
+    if text.startswith("Matrix(") and is_bracketed(text[6:], "(", ")"):
+        return text[7:-1]  # its rows are lists
     builder = _SET_OF_ALL.fullmatch(text)
     return builder[2].strip() if builder and relations_of(builder[2])[1] else text
 
