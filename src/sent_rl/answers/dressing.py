@@ -68,8 +68,10 @@ _SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[a-z_]+\|>|</?s>|<eos>|<end_of_turn>|
 _PERCENT = re.compile(r"(?<=[\d}])\s*(?:\\?%|\\text\s*\{\s*\\?%\s*\}|(?:\\text\s*\{\s*)?(?:percent|percentage|pct|per cent)\b\s*\}?)")
 _THIN_SPACED = re.compile(r"(?<=\d)\\[,!:]\s?(?=\d{3}(?!\d))")
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
+_LAST_STOP = re.compile(r"(?<!\.)[.,;*]+$(?<!\.\.)")
+"""What ends a sentence; ``5...`` goes on."""
 _JOINED_TIGHT = re.compile(r"(?<=[)\d}])(?:or|and)(?=[(\d\\A-Za-z])")
-_WITH_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_WITH_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?:\.\d+)?")
 
 _MAGNITUDES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _MAGNITUDE = re.compile(rf"(?<=\d)\s*(?:\\text\s*\{{\s*)?({'|'.join(_MAGNITUDES)})\s*\}}?(?![A-Za-z])")
@@ -95,7 +97,7 @@ def undress(answer: str) -> tuple[str, bool, bool]:
     text = _PRIMES.sub(_as_ticks, re.sub(_FONT, r" \1 ", text if degree else _DEGREES.sub("", text)))
     text = re.sub(r"(?<=\d)\s*'+(?=\s*$)", "", text)  # minutes or seconds of arc
     text = _INFINITE.sub(r"\\infty ", text)
-    text = _JOINED.sub(", ", _JOINED_TIGHT.sub(", ", text)).strip().rstrip(".,;*").strip()
+    text = _LAST_STOP.sub("", _JOINED.sub(", ", _JOINED_TIGHT.sub(", ", text)).strip()).strip()
     return without_trailing_units(text), percents > 0, in_words
 
 
@@ -110,5 +112,5 @@ def _as_ticks(match: re.Match[str]) -> str:
 
 
 def without_thousands(text: str) -> str:
-    """``1,234.5`` -> ``1234.5``; other text as it is."""
-    return text.replace(",", "") if _WITH_THOUSANDS.fullmatch(text.strip()) else text
+    """``1,234.5`` and ``1 234.5`` -> ``1234.5``; other text as it is."""
+    return re.sub("[, ]", "", text) if _WITH_THOUSANDS.fullmatch(text.strip()) else text

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from sent_rl.answers.brackets import depth_of, is_balanced, is_bracketed, split
+from sent_rl.answers.brackets import depth_of, is_balanced, is_bracketed, is_matched, split
 from sent_rl.answers.dressing import undress, without_thousands
 from sent_rl.answers.expression import Evaluated, evaluate
 from sent_rl.answers.names import SYMBOL, arguments, is_measure, is_ratio, is_symbol, stem, tuple_length
@@ -175,8 +175,9 @@ def _spelled_out(text: str) -> str:
     if text.startswith("Eq(") and is_bracketed(text[2:], "(", ")"):
         sides = split(text[3:-1], (",",))
         return " = ".join(sides) if len(sides) == 2 else text
-    if text.startswith("Matrix(") and is_bracketed(text[6:], "(", ")"):
-        return text[7:-1]  # its rows are lists
+    if text.startswith("Matrix([[") and text.endswith("]])"):
+        rows = split(text[8:-2], (",",))
+        return "\\begin{matrix}" + "\\\\".join(" & ".join(split(row.strip()[1:-1], (",",))) for row in rows) + "\\end{matrix}"
     builder = _SET_OF_ALL.fullmatch(text)
     return builder[2].strip() if builder and relations_of(builder[2])[1] else text
 
@@ -209,7 +210,7 @@ def _plain(text: str, percent: bool) -> Form:
     text = _FUNCTION_POWER.sub(r"\1{\2} ", text)
     if _APART.search(text):  # a blank between two digits says something that is not read here
         return _unread(text)
-    if text.endswith(("+", "-", "/", "^")):
+    if text.endswith(("+", "-", "/", "^")) or not is_matched(text):  # an interval was read before
         return Form("broken", _bare(text))
     try:
         found = evaluate(text)
