@@ -8,13 +8,22 @@ VLLM := .venv-vllm
 # One thread: the models are tiny, and on a busy machine two threads are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-slow test-scale test-vllm lint docs model bench-answers clean
+.PHONY: demo test test-processes test-kernels test-slow test-scale test-vllm lint docs model bench-answers clean
 
 demo: $(VENV)/.core
 	$(BIN)/sent run quickstart
 
+# Two workers of one thread each.
 test: $(VENV)/.test
-	$(ONE_THREAD) $(BIN)/python -m pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+
+# Training in several processes. One test at a time, for each starts three or four Python processes.
+test-processes: $(VENV)/.test
+	$(ONE_THREAD) $(BIN)/python -m pytest -m processes
+
+# The comparisons with TRL once more, with PyTorch's plain kernels instead of those of this CPU.
+test-kernels: $(VENV)/.test
+	ATEN_CPU_CAPABILITY=default $(ONE_THREAD) $(BIN)/python -m pytest -n 2 tests/test_trl_contract.py
 
 test-slow: $(VENV)/.slow
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow

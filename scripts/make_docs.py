@@ -1,11 +1,15 @@
 """Write the pages of docs/ that follow from the code: the commands' help, the methods' cards, the configuration's keys.
 
+Also the tables and figures of the committed study, docs/study/arithmetic, from its cells: in README.md and
+docs/studies.md between markers. (`sent study arithmetic --out docs/study/arithmetic --page` writes its other files.)
+
 make docs
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -18,8 +22,13 @@ from sent_rl.cli import app
 from sent_rl.config import RunConfig
 from sent_rl.methods import card, method_class, names
 from sent_rl.problems.sources import Arithmetic, File, Gym, Hub
+from sent_rl.report.tables import markdown
+from sent_rl.study import collect_cells, load_study
+from sent_rl.study.tables import overview, parts, summary
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES_WITH_BLOCKS = (ROOT / "README.md", DOCS / "studies.md")
 GENERATED = "<!-- written by scripts/make_docs.py; change the code, then run `make docs` -->\n\n"
 
 
@@ -112,11 +121,34 @@ def type_name(annotation: Any) -> str:
     )
 
 
+def blocks() -> dict[str, str]:
+    """What the cells of the committed study say: name of a block -> Markdown."""
+    study = collect_cells(load_study("arithmetic"), DOCS / "study" / "arithmetic")
+    arms = [arm for arm in study.arms if arm not in study.config.hidden]
+    return {
+        "study": markdown(overview(study, arms, study.compared_metrics)),
+        "study-parts": markdown(parts(study, study.compared_metrics)),
+        "study-tests": summary(study),
+    }
+
+
+def with_blocks(text: str, found: dict[str, str]) -> str:
+    """``text`` with what stands between ``<!-- begin NAME: ... -->`` and ``<!-- end NAME -->`` renewed."""
+    for name, block in found.items():
+        between = rf"(<!-- begin {name}:[^>]*-->\n).*?(<!-- end {name} -->)"
+        text = re.sub(between, lambda m: f"{m[1]}{block}\n{m[2]}", text, flags=re.DOTALL)  # noqa: B023
+    return text
+
+
 def main() -> None:
     for path, text in pages().items():
         (DOCS / path).parent.mkdir(parents=True, exist_ok=True)
         (DOCS / path).write_text(text, encoding="utf-8")
         print(f"docs/{path}")
+    found = blocks()
+    for page in PAGES_WITH_BLOCKS:
+        page.write_text(with_blocks(page.read_text(encoding="utf-8"), found), encoding="utf-8")
+        print(page.relative_to(ROOT))
 
 
 if __name__ == "__main__":

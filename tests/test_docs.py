@@ -9,6 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from sent_rl.study import collect_cells, load_study
+from sent_rl.study.tables import as_markdown, results_tables, verdict_tables
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -24,6 +27,25 @@ def make_docs() -> ModuleType:
 def test_generated_pages_are_up_to_date() -> None:
     for path, text in make_docs().pages().items():
         assert (ROOT / "docs" / path).read_text(encoding="utf-8") == text, f"docs/{path}: run `make docs`"
+
+
+def test_the_studys_figures_follow_from_its_cells() -> None:
+    tools = make_docs()
+    blocks = tools.blocks()
+    for page in tools.PAGES_WITH_BLOCKS:
+        text = page.read_text(encoding="utf-8")
+        assert tools.with_blocks(text, blocks) == text, f"{page.name}: run `make docs`"
+        assert f"{blocks['study']}\n<!-- end study -->" in text
+    changed = {name: f"{text} changed" for name, text in blocks.items()}
+    assert tools.with_blocks(text, changed).count(" changed\n<!-- end ") == 3
+
+
+@pytest.mark.parametrize(("name", "folder"), [("arithmetic", "arithmetic"), ("arithmetic-tune", "tune")])
+def test_committed_tables_follow_from_their_cells(name: str, folder: str) -> None:
+    place = ROOT / "docs" / "study" / folder
+    study = collect_cells(load_study(name), place)
+    text = as_markdown([*results_tables(study), *verdict_tables(study)])
+    assert (place / "table.md").read_text(encoding="utf-8") == text, f"run `sent study {name} --out docs/study/{folder} --page`"
 
 
 PAGES = [page for page in sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md"]) if "run" not in page.parts]  # a study may be running

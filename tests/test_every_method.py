@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sent_rl.errors import UserError
-from sent_rl.methods import Method, Rollouts, Treatment, get, names
+from sent_rl.methods import Method, Rollouts, Treatment, get, names, resolve
 from sent_rl.objective import policy_loss
 
 Token = tuple[int, int]
@@ -75,14 +75,21 @@ def test_the_entropy_controller() -> None:
     def at(entropy: float, state: dict[str, float] | None) -> Treatment:
         return method.treat(Rollouts(torch.full((2, 3), -entropy), torch.zeros(2, 3), torch.ones(2), torch.ones(2, 3)), state)
 
-    coefs, states, state = [], [], None
-    for entropy in (0.4, 0.4, 0.4, 0.4, 0.6, 0.6, 0.4):  # below, ..., above, above, below the target
+    # Skywork's rule, a loop over its training steps: what a step measures holds from the next on
+    entropies = (0.4, 0.4, 0.4, 0.4, 0.6, 0.6, 0.4, 0.4)
+    coef, enabled, expected = 0.0, True, []
+    for entropy in entropies:
+        expected.append(coef if enabled else 0.0)
+        coef = min(max(coef + 0.1 if entropy < 0.5 else coef - 0.1, 0.0), 0.25)
+        enabled = entropy < 0.5
+    assert expected == pytest.approx([0, 0.1, 0.2, 0.25, 0.25, 0, 0, 0.15])
+    coefs, state = [], None
+    for entropy in entropies:
         t = at(entropy, state)
         state = t.state
         coefs.append(t.entropy_coef)
-        states.append(state["coef"])
-    assert coefs == pytest.approx([0, 0.1, 0.2, 0.25, 0, 0, 0.05])
-    assert states == pytest.approx([0.1, 0.2, 0.25, 0.25, 0.15, 0.05, 0.15])
+    assert coefs == pytest.approx(expected)
+    assert state == {"coef": pytest.approx(coef), "below_target": 1.0}
 
 
 def test_entropy_advantage(r: Rollouts) -> None:
@@ -203,6 +210,54 @@ def test_sent_adaptive(r: Rollouts) -> None:
     for _ in range(10):
         state = method.treat(collapsed, state).state
     assert state["scale"] == 1.5
+
+
+def test_the_target_of_sent_adaptive_is_not_bound_to_the_first_stage(r: Rollouts) -> None:
+    """H_0 is the highest entropy that a stage began with."""
+    method = get("sent_adaptive", entropy_fraction=0.5, gain=0.2)
+    h = sum(Slow(r).entropy.values()) / len(Slow(r).tokens)
+
+    def at(share: float, stage: int, state: dict[str, float] | None) -> dict[str, float]:
+        return method.treat(Rollouts(r.logps, r.entropies * share, r.advantages, r.mask, stage), state).state
+
+    state, starts = None, []
+    for share, stage in ((1, 0), (5, 0), (0.3, 0), (3, 1), (2, 1), (0.5, 2), (0.4, 2)):
+        before, state = 1.0 if state is None else state["scale"], at(share, stage, state)
+        starts.append(state["start"] / h)
+        missing = 1 - share / (0.5 * starts[-1])
+        assert state["scale"] == pytest.approx(min(max(before * math.exp(0.2 * missing), 1 / 20), 20))
+    # inside a stage nothing moves it; a higher start does; a start after a loss of entropy doesn't
+    assert starts == pytest.approx([1, 1, 1, 3, 3, 3, 3])
+
+
+@pytest.mark.parametrize("options", [{"name": "sent_adaptive"}, {"name": "entropy_bonus", "adaptive": True}])
+def test_a_step_without_tokens_moves_no_controller(options: dict[str, Any], r: Rollouts) -> None:
+    method = resolve(options)
+    nothing = Rollouts(r.logps, r.entropies, r.advantages, torch.zeros(r.mask.shape))
+    start = method.treat(nothing).state
+    assert method.treat(r, start).state == method.treat(r).state
+    known = method.treat(r).state
+    assert method.treat(nothing, known).state == known
+
+
+VARIANTS: list[dict[str, Any]] = [
+    *({"name": name} for name in names()),
+    {"name": "clip_cov", "ppo_clip": None},
+    {"name": "kl_cov", "ppo_clip": 0.2},
+    {"name": "entropy_bonus", "adaptive": True},
+]
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+def test_what_a_method_declares_is_what_it_does(options: dict[str, Any], r: Rollouts) -> None:
+    """The trainers refuse combinations, and checkpoints without a state, by these declarations."""
+    method = resolve(options)
+    t = method.treat(r)
+    assert t.clip == method.clip
+    assert set(t.state) == method.state_keys
+    effective = (t.advantages * t.policy_weight) / r.advantages.where(r.mask, 1.0)
+    apart = any(len(set(row[m].tolist())) > 1 for row, m in zip(effective, r.mask, strict=True))
+    assert apart == method.weighs_tokens
 
 
 @pytest.mark.parametrize("name", names())

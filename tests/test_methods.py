@@ -49,6 +49,8 @@ def slow_sent(r: Rollouts, low_fraction: float, high_fraction: float, beta_low: 
     low = [x for x in tokens if r.entropies[x].item() <= tau]
     k = max(1, math.floor(high_fraction * len(low) + 1e-9))
     tau_covariance = sorted((covariance[x] for x in low), reverse=True)[k - 1]
+    if len({r.advantages[x].item() for x in tokens}) == 1:  # no spread, no covariance
+        tau_covariance = math.inf
     for i, t in low:
         # the two ways of summing may differ in the last bit
         coef[i][t] = beta_high if covariance[i, t] >= tau_covariance - 1e-12 else beta_low
@@ -86,11 +88,47 @@ def test_no_valid_token_at_all() -> None:
     assert torch.isfinite(treatment.advantages).all()
 
 
-def test_equal_advantages_tie_everywhere() -> None:
-    """As the card says: no covariance, so every low-entropy token is at the threshold."""
-    r = Rollouts(-torch.rand(2, 10), torch.rand(2, 10), torch.zeros(2), torch.ones(2, 10))
-    selections = get("sent").treat(r).selections
-    assert torch.equal(selections["high_covariance"], selections["low_entropy"])
+@pytest.mark.parametrize("advantage", [0.0, 0.1, -0.7, 1e-30])
+@pytest.mark.parametrize("name", ["sent", "sent_online", "sent_adaptive"])
+def test_without_a_spread_of_advantages_nobody_gets_beta_high(name: str, advantage: float) -> None:
+    """Also where the mean of equal numbers rounds to another one: 0.1, seven times, in float32."""
+    g = torch.Generator().manual_seed(0)
+    mask = torch.arange(10) < torch.tensor([[10], [7], [4]])  # 21 tokens
+    logps, entropies = -torch.rand(3, 10, generator=g), torch.rand(3, 10, generator=g)
+    r = Rollouts(logps, entropies, torch.full((3,), advantage), mask)
+    treatment = get(name, beta_low=0.1, beta_high=0.7).treat(r)
+    assert treatment.selections["high_covariance"].sum() == 0
+    assert treatment.selections["low_entropy"].sum() == 16  # 80 % of 21
+    assert (treatment.kl_coef == 0.1 * treatment.selections["low_entropy"]).all()
+    assert (r.covariance() == 0).all()
+
+
+def test_without_a_spread_the_other_covariance_methods_pick_nobody_either() -> None:
+    g = torch.Generator().manual_seed(0)
+    logps, entropies = -torch.rand(3, 7, generator=g), torch.rand(3, 7, generator=g)
+    for advantage in (0.0, 0.1):
+        r = Rollouts(logps, entropies, torch.full((3,), advantage), torch.ones(3, 7))
+        assert (get("kl_cov").treat(r).kl_coef == 0).all()
+        around_zero = get("clip_cov", cov_low=-1.0, cov_high=1.0).treat(r)
+        assert (around_zero.policy_weight == 1).all()
+        # the published code picks as many tokens as ever; which ones is arbitrary
+        published = get("sent_as_published").treat(r).selections
+        assert published["high_covariance"].sum() == published["low_covariance"].sum() == 1
+
+
+def test_one_group_with_a_spread_is_enough() -> None:
+    """Seven groups of equal rewards and one with a spread: the selection is the equation's."""
+    g = torch.Generator().manual_seed(1)
+    logps, entropies = torch.randn(2, 32, 9, generator=g, dtype=torch.float64)
+    advantages = torch.zeros(32, dtype=torch.float64)
+    advantages[8:12] = torch.tensor([1.5, -0.5, -0.5, -0.5])
+    r = Rollouts(-logps.abs(), entropies.abs(), advantages, torch.rand(32, 9, generator=g) < 0.8)
+    expected = torch.tensor(slow_sent(r, 0.8, 0.01, 0.01, 0.1), dtype=torch.float64)
+    treatment = get("sent").treat(r)
+    assert torch.equal(treatment.kl_coef, expected)
+    rows = treatment.selections["high_covariance"].nonzero()[:, 0].tolist()
+    assert rows
+    assert set(rows) <= set(range(8, 12))
 
 
 def test_a_fraction_of_zero_selects_nothing() -> None:

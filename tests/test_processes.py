@@ -24,11 +24,13 @@ from trl_helpers import GROUP, STRONG, logged, ours, weights
 from sent_rl.config import load_config
 from sent_rl.errors import UserError
 from sent_rl.files import read_json_lines
-from sent_rl.methods import names
-from sent_rl.models import ModelConfig, load
+from sent_rl.methods import get, names
+from sent_rl.models import EMBEDDED, ModelConfig, load
 from sent_rl.pipeline import prepare, train
 from sent_rl.rollouts import Sampling
 from sent_rl.rollouts.transformers import TransformersEngine
+from sent_rl.trainers.trl import SENTConfig
+from sent_rl.trainers.trl.checks import check
 from sent_rl.trainers.trl.launch import command, layouts
 from sent_rl.trainers.trl.run import training_arguments
 
@@ -69,6 +71,7 @@ def torchrun(*script: str) -> list[str]:
     ]
 
 
+@pytest.mark.processes
 def test_two_processes_select_and_learn_as_one(tmp_path: Path) -> None:
     """torchrun with gloo: the same treatment on both ranks and in a single process, and the same weights afterwards."""
     script = str(Path(__file__).with_name("two_ranks.py"))
@@ -82,6 +85,7 @@ SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_PO
 SHARDS |= {"FSDP_RESHARD_AFTER_FORWARD": "true", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT", "FSDP_CPU_RAM_EFFICIENT_LOADING": "false"}
 
 
+@pytest.mark.processes
 def test_shards_select_and_learn_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FSDP2: policy and reference in shards of two processes."""
     script, some = str(Path(__file__).with_name("two_ranks.py")), ["sent", "kl_cov", "entropy_bonus"]
@@ -92,9 +96,14 @@ def test_shards_select_and_learn_as_one(tmp_path: Path, monkeypatch: pytest.Monk
     done = run(*torchrun(script), str(tmp_path / "shards"), json.dumps(STRONG), *some)
     assert done.returncode == 0, done.stderr[-3000:]
     assert compare(tmp_path, "shards") == some
-    monkeypatch.setitem(ENVIRONMENT, "FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
-    refused = run(*torchrun(script), str(tmp_path / "noise"), json.dumps(STRONG), "sent")
-    assert "the KL would be to noise" in refused.stderr
+
+
+def test_a_reference_policy_without_its_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = SENTConfig(str(tmp_path), method="sent", use_cpu=True, bf16=False)
+    for key, value in {**SHARDS, "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(UserError, match="the KL would be to noise"):
+        check(args, get("sent"), str(EMBEDDED), str(EMBEDDED), None, staged=False)
 
 
 def compare(folder: Path, ranks: str) -> list[str]:
@@ -112,27 +121,9 @@ def compare(folder: Path, ranks: str) -> list[str]:
     return list(one)
 
 
-def test_sent_train_in_two_processes(curriculum: Path, tmp_path: Path) -> None:
-    sent = [sys.executable, "-m", "sent_rl.cli", "train", str(curriculum), "--recipe", "quickstart", *sets(TINY), "--processes", "2"]
-    done = run(*sent, "--out", str(tmp_path / "t"))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert sum(line.startswith("step ") for line in done.stdout.splitlines()) == 2  # one voice
-    assert not list(tmp_path.rglob("*partial*"))
-    lines = read_json_lines(tmp_path / "t" / "metrics.jsonl")
-    assert [line["step"] for line in lines] == [1, 2]
-    assert [line["share/low_entropy"] for line in lines] == pytest.approx([0.8, 0.8], abs=0.05)
-    assert min(line["tokens"] for line in lines) > 16 * 5  # of the 16 responses of both ranks
-    AutoModelForCausalLM.from_pretrained(tmp_path / "t" / "final")
-    assert "trained already" in run(*sent, "--out", str(tmp_path / "t")).stdout
-
-    wrong = run(*sent, "--out", str(tmp_path / "w"), "--set", "train.trl.optim=nonsense")
-    assert wrong.returncode == 2
-    assert "a process of 2 ended with code" in wrong.stderr
-    assert "nonsense" in wrong.stderr
-
-
+@pytest.mark.processes
 def test_two_processes_are_ended_and_go_on(curriculum: Path, tmp_path: Path) -> None:
-    """Told to end, the command ends its workers; the same command goes on at the last checkpoint."""
+    """Told to end, the command ends its workers; the same command goes on at the last checkpoint, and then has nothing to do."""
     settings = [*TINY, "train.steps=30", "stage.stages=1"]
     sent = [sys.executable, "-m", "sent_rl.cli", "train", str(curriculum), "--recipe", "quickstart", *sets(settings)]
     sent += ["--processes", "2", "--out", str(tmp_path / "t")]
@@ -150,7 +141,25 @@ def test_two_processes_are_ended_and_go_on(curriculum: Path, tmp_path: Path) -> 
     assert len(read_json_lines(tmp_path / "t" / "metrics.jsonl")) == done  # nobody goes on unseen
     second = run(*sent)
     assert second.returncode == 0, second.stderr[-3000:]
-    assert [line["step"] for line in read_json_lines(tmp_path / "t" / "metrics.jsonl")] == list(range(1, 31))
+    lines = read_json_lines(tmp_path / "t" / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(1, 31))
+    printed = [int(line.split()[1].split("/")[0]) for line in second.stdout.splitlines() if line.startswith("step ")]
+    assert printed == list(range(printed[0], 31))  # each step once, not once per process
+    assert 1 < printed[0] <= done + 1
+    assert [line["share/low_entropy"] for line in lines] == pytest.approx([0.8] * 30, abs=0.05)
+    assert min(line["tokens"] for line in lines) > 16 * 5  # of the 16 responses of both ranks
+    assert not list(tmp_path.rglob("*partial*"))
+    AutoModelForCausalLM.from_pretrained(tmp_path / "t" / "final")
+    assert "trained already" in run(*sent).stdout
+
+
+@pytest.mark.processes
+def test_a_process_that_fails_ends_the_command(curriculum: Path, tmp_path: Path) -> None:
+    sent = [sys.executable, "-m", "sent_rl.cli", "train", str(curriculum), "--recipe", "quickstart", *sets(TINY), "--processes", "2"]
+    wrong = run(*sent, "--out", str(tmp_path / "w"), "--set", "train.trl.optim=nonsense")
+    assert wrong.returncode == 2
+    assert "a process of 2 ended with code" in wrong.stderr
+    assert "nonsense" in wrong.stderr
 
 
 def test_what_cannot_be_launched(curriculum: Path, tmp_path: Path) -> None:
@@ -161,6 +170,7 @@ def test_what_cannot_be_launched(curriculum: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "t").exists()
 
 
+@pytest.mark.processes
 def test_the_module_under_a_launcher_needs_no_more_than_a_recipe(tmp_path: Path) -> None:
     """The first process scores and stages while the other waits."""
     recipe = tmp_path / "mine.yaml"

@@ -40,7 +40,7 @@ def write(folder: Path, **changes: Any) -> str:
     return str(path)
 
 
-def test_a_study_from_cells_to_page(tmp_path: Path) -> None:
+def test_a_study_from_cells_to_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path)
     study = load_study(source)
     assert study.cells() == [("grpo", 1), ("sent", 1), ("grpo", 2), ("sent", 2)]
@@ -58,21 +58,28 @@ def test_a_study_from_cells_to_page(tmp_path: Path) -> None:
     write_study(study, folder)  # a page of what there is
 
     before = cell.stat().st_mtime_ns
+    capsys.readouterr()
     page = run_study(study, source, folder, jobs=2)
+    said = capsys.readouterr().out
+    assert said.startswith("What this study can see with 2 runs of each arm and 5 test questions: differences to grpo")
+    assert said.index("runs for 2 points") < said.index("cells ")
     assert cell.stat().st_mtime_ns == before  # a finished cell is not run again
     assert len(read_table(folder / "results.parquet")) == 2 * 2 * 5
     text = page.read_text(encoding="utf-8")
     assert "4 of 4 cells done" in text
     assert "<script" not in text
     table = (folder / "table.md").read_text()
-    assert "|  | base model | grpo | sent |" in table
-    assert "| seeds |  | 2 | 2 |" in table
-    assert "paired differences to grpo" in table
+    assert "|  | runs | avg@4 | to grpo | pass@4 | to grpo | entropy: first | last |" in table
+    assert "| base model |  |" in table
+    assert "| grpo | 2 |" in table
+    for title in ("avg@4: differences to grpo", "Do the arms differ at all?"):
+        assert f"## {title}\n" in table
+        assert f"<h2>{title}</h2>" in text
     assert (folder / "entropy.svg").is_file()
     whole = collect_cells(study, folder)
     assert whole.scores["pass@4"]["sent"].shape == (2, 5)
-    assert set(whole.against("avg@4", "grpo")) == {"sent"}
-    assert {name for name, _ in whole.against("avg@4", None).values()} == {"sent", "grpo"}
+    assert set(whole.against_baseline("avg@4")) == {"sent"}
+    assert whole.f_test("avg@4").df_error == 2
 
     # as an earlier version, which had not all of today's keys, would have left it
     claimed = yaml.safe_load((folder / "study.yaml").read_text())
@@ -81,8 +88,10 @@ def test_a_study_from_cells_to_page(tmp_path: Path) -> None:
     (folder / "study.yaml").write_text(yaml.safe_dump(claimed))
     cell.write_text(json.dumps(found))
     before = cell.stat().st_mtime_ns
+    capsys.readouterr()
     run_study(study, source, folder)
     assert cell.stat().st_mtime_ns == before
+    assert "What this study can see" not in capsys.readouterr().out  # there is nothing left to decide
 
     with pytest.raises(UserError, match=r"other settings \(method.beta_high is 0.5 and not 0.7\)"):
         run_study(load_study(write(tmp_path, arms={**TINY["arms"], "sent": {"method.beta_high": 0.7}})), source, folder)

@@ -11,7 +11,21 @@ import reference_loop
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
-from trl_helpers import GROUP, LENGTH, QUESTIONS, SENT, STRONG, logged, ours, tasks, theirs, uneven_reward, weights
+from trl_helpers import (
+    GROUP,
+    LENGTH,
+    QUESTIONS,
+    SENT,
+    STRONG,
+    assert_same_updates,
+    logged,
+    ours,
+    tasks,
+    theirs,
+    uneven_reward,
+    updates,
+    weights,
+)
 
 from sent_rl.answers import equivalent, extract
 from sent_rl.methods import names
@@ -22,6 +36,7 @@ from sent_rl.rollouts.transformers import TransformersEngine
 from sent_rl.tokens import highest
 from sent_rl.trainers.trl import SENTConfig
 
+TOKENS = QUESTIONS * GROUP * LENGTH  # of a step, at most
 LOSS_TYPES = ["dapo", "grpo", "dr_grpo", "bnpo"]
 
 
@@ -55,7 +70,7 @@ def test_no_default_of_trl_is_changed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("loss_type", LOSS_TYPES)
 def test_a_uniform_beta_is_trls_own(tmp_path: Path, loss_type: str) -> None:
-    """Off-policy (two iterations), two micro-batches a step: loss, gradient norm and weights."""
+    """Off-policy (two iterations), two micro-batches per step: loss and gradient."""
     shape = {
         "num_iterations": 2,
         "per_device_train_batch_size": 8,
@@ -64,14 +79,12 @@ def test_a_uniform_beta_is_trls_own(tmp_path: Path, loss_type: str) -> None:
         "max_steps": 4,
     }
     truth = theirs(tmp_path / "a", beta=0.5, **shape)
-    truth.train()
+    wanted = updates(truth)
     found = ours(tmp_path / "b", method={"name": "grpo", "beta": 0.5, "kl_estimator": "k3"}, **shape)
-    found.train()
+    assert_same_updates(updates(found, wanted), wanted, TOKENS)
     assert found.losses == pytest.approx(truth.losses, abs=1e-6)
     assert max(logged(truth, "kl")) > 1e-3  # the penalty was at work
     assert logged(found, "kl") == pytest.approx(logged(truth, "kl"), rel=0.2)  # theirs is a mean of micro-batches
-    assert logged(found, "grad_norm") == pytest.approx(logged(truth, "grad_norm"), rel=1e-5)
-    torch.testing.assert_close(weights(found), weights(truth), rtol=0, atol=1e-6)
 
 
 def test_grpo_is_trls_grpo_to_the_last_bit(tmp_path: Path) -> None:
@@ -89,35 +102,28 @@ def test_grpo_is_trls_grpo_to_the_last_bit(tmp_path: Path) -> None:
 def test_trls_beta_keeps_its_meaning(tmp_path: Path, beta: float) -> None:
     """A method that adds nothing leaves exactly TRL's own uniform penalty."""
     truth = theirs(tmp_path / "a", beta=beta, num_iterations=2)
-    truth.train()
+    wanted = updates(truth)
     found = ours(tmp_path / "b", beta=beta, num_iterations=2, method={"name": "sent", "low_entropy_fraction": 0.0})
-    found.train()
+    assert_same_updates(updates(found, wanted), wanted, TOKENS)
     assert found.losses == pytest.approx(truth.losses, abs=1e-6)
     assert found.args.beta == beta
 
 
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])  # bnpo divides by the micro-batch's tokens by definition
 def test_loss_and_gradient_do_not_depend_on_the_micro_batch(tmp_path: Path, loss_type: str) -> None:
-    def run(name: str, size: int) -> Any:
-        responses = QUESTIONS * GROUP
-        trainer = ours(
-            tmp_path / name,
-            method=SENT,
-            loss_type=loss_type,
-            per_device_train_batch_size=size,
-            gradient_accumulation_steps=responses // size,
-        )
-        trainer.train()
-        return trainer
+    def trainer(size: int) -> Any:
+        steps = {"per_device_train_batch_size": size, "gradient_accumulation_steps": QUESTIONS * GROUP // size}
+        return ours(tmp_path / str(size), method=SENT, loss_type=loss_type, **steps)
 
-    whole, parts = run("16", 16), [run("4", 4), run("2", 2)]
+    whole = trainer(16)
+    wanted = updates(whole)
     assert sum(logged(whole, "kl")) > 0
-    for part in parts:
+    for size in (4, 2):
+        part = trainer(size)
+        assert_same_updates(updates(part, wanted), wanted, TOKENS)
         cut = len(part.losses) // 3
         assert [sum(part.losses[i * cut : (i + 1) * cut]) for i in range(3)] == pytest.approx(whole.losses, abs=1e-6)
-        assert logged(part, "grad_norm") == pytest.approx(logged(whole, "grad_norm"), rel=1e-4)
         assert logged(part, "share/high_covariance") == logged(whole, "share/high_covariance")
-        torch.testing.assert_close(weights(part), weights(whole), rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", names())
@@ -125,15 +131,15 @@ def test_no_method_depends_on_the_micro_batch(tmp_path: Path, name: str) -> None
     """Two updates a rollout, so that ratios, old log-probs and clips are at work."""
     staged = tasks(24, stages=2)
 
-    def run(size: int) -> Any:
+    def trainer(size: int) -> Any:
         steps = {"per_device_train_batch_size": size, "gradient_accumulation_steps": QUESTIONS * GROUP // size}
-        trainer = ours(tmp_path / str(size), staged, method={"name": name, **STRONG.get(name, {})}, num_iterations=2, max_steps=4, **steps)
-        trainer.train()
-        return trainer
+        return ours(tmp_path / str(size), staged, method={"name": name, **STRONG.get(name, {})}, num_iterations=2, max_steps=4, **steps)
 
-    whole, part = run(16), run(4)
+    whole = trainer(16)  # a trainer sets the seed when it is made, so one is run before the next is made
+    wanted = updates(whole)
+    part = trainer(4)
+    assert_same_updates(updates(part, wanted), wanted, TOKENS)
     assert [sum(part.losses[i * 4 : (i + 1) * 4]) for i in range(4)] == pytest.approx(whole.losses, abs=1e-6)
-    torch.testing.assert_close(weights(part), weights(whole), rtol=0, atol=2e-5)
     for key in logged_keys(whole, "share/", "covariance/", "kl", "negative_advantage/"):
         assert logged(part, key) == pytest.approx(logged(whole, key), abs=1e-3), key
     plain = ours(tmp_path / "plain", staged, method="grpo", num_iterations=2, max_steps=4)
@@ -168,11 +174,10 @@ def test_selection_by_micro_batch_is_trls_mask(tmp_path: Path, monkeypatch: pyte
     assert torch.equal(highest(entropies, mask.bool(), 0.21), selected)
     # with the same rounding: the same loss, pass by pass
     monkeypatch.setattr(GRPOTrainer, "get_high_entropy_mask", lambda self, h, m, q: highest(h, m.bool(), 0.2))
-    truth.train()
+    wanted = updates(truth)
     found = ours(tmp_path / "b", method={"name": "entropy_mask", "scope": "micro_batch", "denominator": "all"}, **steps)
-    found.train()
+    assert_same_updates(updates(found, wanted), wanted, TOKENS)
     assert found.losses == pytest.approx(truth.losses, abs=1e-6)
-    torch.testing.assert_close(weights(found), weights(truth), rtol=0, atol=1e-6)
     assert found.passes == truth.passes
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import AutoTokenizer
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from transformers import AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from sent_rl.models import EMBEDDED
@@ -95,6 +96,49 @@ class Recorder:
         batch = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         self.batches.append(dict(batch))
         return batch
+
+
+class Updates(TrainerCallback):
+    """The weights before every optimizer step and its clipped gradient, flat.
+
+    With a leader every step starts from the leader's weights. Two ways to sum the same terms differ
+    in the last digits of float32, and several steps in a row multiply that: Adam divides a small
+    gradient by its own size. How far it comes to depends on the CPU's kernels. What single steps
+    from equal weights compute does not, beyond the rounding of one sum.
+    """
+
+    def __init__(self, leader: Updates | None = None) -> None:
+        self.leader = leader
+        self.starts: list[Tensor] = []
+        self.gradients: list[Tensor] = []
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        model = kwargs["model"]
+        if self.leader is not None:
+            vector_to_parameters(self.leader.starts[state.global_step].clone(), model.parameters())
+        self.starts.append(parameters_to_vector(model.parameters()).detach().clone())
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.gradients.append(parameters_to_vector([p.grad for p in kwargs["model"].parameters()]))
+
+
+def updates(trainer: Any, leader: Updates | None = None) -> Updates:
+    """Train, and return what every optimizer step started from and computed."""
+    found = Updates(leader)
+    trainer.add_callback(found)
+    trainer.train()
+    return found
+
+
+def assert_same_updates(found: Updates, truth: Updates, terms: int) -> None:
+    """Gradients of steps from equal weights agree as two orders of summation do.
+
+    Rounding moves a float32 sum of n terms by n eps at most, relative to the sum of their sizes;
+    ``terms`` is the number of tokens that a gradient is summed over.
+    """
+    assert len(found.gradients) == len(truth.gradients)
+    for ours_, theirs_ in zip(found.gradients, truth.gradients, strict=True):
+        assert (ours_ - theirs_).norm() <= terms * torch.finfo(torch.float32).eps * theirs_.norm()
 
 
 class Ours(Recorder, SENTTrainer):

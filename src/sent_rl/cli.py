@@ -284,6 +284,14 @@ def study(
     cell: Annotated[str | None, typer.Option("--cell", metavar="ARM/SEED", help="Run this cell alone, in this process.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="With --cell: keep its checkpoints and samples.")] = False,
     page: Annotated[bool, typer.Option("--page", help="Only write the tables and the page from the cells that are done.")] = False,
+    pilot: Annotated[
+        Path | None,
+        typer.Option(
+            "--pilot",
+            metavar="DIR",
+            help="Folder of a finished study: how far its runs spread says what this one can see.",
+        ),
+    ] = None,
 ) -> None:
     """Run a grid of methods and seeds over one recipe, cell by cell, and compare them with intervals. Goes on where it was cut."""
     from sent_rl.study import load_study, run_cell, run_study, write_study
@@ -298,7 +306,7 @@ def study(
     elif page:
         console.print(f"page: {write_study(config, folder)}")
     else:
-        console.print(f"page: {run_study(config, study, folder, jobs)}")
+        console.print(f"page: {run_study(config, study, folder, jobs, pilot)}")
 
 
 @app.command()

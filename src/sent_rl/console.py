@@ -35,5 +35,6 @@ def step_line(metrics: Mapping[str, Any], steps: int) -> str:
     return (
         f"step {metrics['step']:>{len(str(steps))}}/{steps}  stage {metrics['stage']}  reward {number('reward', '.3f')}"
         f"  entropy {number('entropy', '.4f')}  low {number('share/low_entropy', '.1%')}"
-        f"  high-cov {number('share/high_covariance', '.2%')}  kl {number('kl', '.4f')}  {speed} tok/s"
+        f"  high-cov {number('share/high_covariance', '.2%')}  kl {number('kl', '.4f')}"
+        f"  no spread {number('frac_reward_zero_std', '.0%')}  {speed} tok/s"
     )

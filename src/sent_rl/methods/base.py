@@ -12,6 +12,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from sent_rl.tokens import highest
+
 Anchor = Literal["reference", "old"]
 Estimator = Literal["k1", "k2", "k3", "abs"]
 Scope = Literal["step", "micro_batch"]
@@ -29,6 +31,7 @@ class Rollouts:
         entropies: (B, T) entropies of that policy's distributions at those tokens, nats.
         advantages: (B, T), or (B,) for one advantage a response.
         mask: (B, T), true or 1 at the response's tokens.
+        stage: number of the curriculum's stage that the problems belong to; 0 without a curriculum.
 
     What stands where ``mask`` is 0 never matters: it is set to 0 on entry, nan included. Nothing carries a gradient.
     """
@@ -37,6 +40,7 @@ class Rollouts:
     entropies: Tensor
     advantages: Tensor
     mask: Tensor
+    stage: int = 0
 
     def __post_init__(self) -> None:
         self.mask = self.mask.bool()
@@ -59,9 +63,25 @@ class Rollouts:
 
         Entropy changes by about minus the learning rate times its mean (Cui et al. 2505.22617).
         """
+        if not self.has_spread:  # the mean of equal numbers may round to another one
+            return torch.zeros_like(self.advantages)
         count = self.mask.sum().clamp(min=1)
         centred = [(x - x.sum() / count) * self.mask for x in (self.logps, self.advantages)]
         return centred[0] * centred[1]
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether any two response tokens differ in their advantage; else there is no covariance."""
+        advantages = self.advantages[self.mask]
+        return bool(advantages.numel()) and bool(advantages.min() != advantages.max())
+
+    def most_covariant(self, among: Tensor, fraction: float) -> Tensor:
+        """The share of the tokens ``among`` (B, T) with the highest covariance, as a bool mask.
+
+        Ties at the threshold are all taken. Without a spread of advantages nothing is: there every
+        covariance is 0, and all tokens would tie.
+        """
+        return highest(self.covariance(), among, fraction) if self.has_spread else among & False
 
 
 @dataclass
@@ -99,6 +119,8 @@ class Method(BaseModel, ABC):
 
     online_curriculum: ClassVar[bool] = False
     """Whether the order of the problems follows the semantic entropy of the training rollouts."""
+    selects_by_covariance: ClassVar[bool] = False
+    """Whether tokens are picked by covariance, which needs responses with different advantages."""
 
     name: str
 
@@ -119,6 +141,21 @@ class Method(BaseModel, ABC):
         """
         scope: Scope = getattr(self, "scope", "step")
         return scope
+
+    @property
+    def clip(self) -> tuple[float, float] | None:
+        """(low, high) that its treatments put in the place of the trainer's clip range, or None."""
+        return None
+
+    @property
+    def weighs_tokens(self) -> bool:
+        """Whether a treatment gives tokens of one response different weights or advantages."""
+        return False
+
+    @property
+    def state_keys(self) -> frozenset[str]:
+        """The names in a treatment's ``state``. A resumed run needs them back."""
+        return frozenset()
 
     @property
     def needs_stats(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -25,7 +25,13 @@ class ClipCov(Method):
     Deviations: covariance and draw are over the step's rollout; the published code takes them over each micro-batch at every forward
     pass, and skips tokens that the clip already holds back (at the rollout there are none): `scope: micro_batch` does the former. The draw
     follows from `seed` and the step, so that every rank makes the same one.
+
+    Limits: where all advantages are equal there is no covariance, and no token is drawn. TRL's
+    `importance_sampling_level` must be token. With a loss that does not clip the ratio (TRL: cispo,
+    sapo, vespo), `ppo_clip` must be null.
     """
+
+    selects_by_covariance: ClassVar[bool] = True
 
     name: Literal["clip_cov"] = "clip_cov"
     clip_fraction: float = Field(2e-4, gt=0, le=1, description="share of all response tokens that is drawn")
@@ -35,10 +41,24 @@ class ClipCov(Method):
     seed: int = Field(0, description="of the draw")
     scope: Scope = Field("step", description="step, or micro_batch as published")
 
+    @property
+    def clip(self) -> tuple[float, float] | None:
+        return None if self.ppo_clip is None else (self.ppo_clip, self.ppo_clip)
+
+    @property
+    def weighs_tokens(self) -> bool:
+        return True
+
+    @property
+    def state_keys(self) -> frozenset[str]:
+        return frozenset({"step"})
+
     def treat(self, rollouts: Rollouts, state: State | None = None) -> Treatment:
         step = int((state or {}).get("step", 0))
         covariance = rollouts.covariance()
-        candidates = (rollouts.mask & (covariance > self.cov_low) & (covariance < self.cov_high)).flatten().nonzero()[:, 0]
+        inside = rollouts.mask & (covariance > self.cov_low) & (covariance < self.cov_high)
+        # a band around 0 would hold every token of a step without spread
+        candidates = (inside & rollouts.has_spread).flatten().nonzero()[:, 0]
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         count = share_count(self.clip_fraction, int(rollouts.mask.sum()))
         drawn = candidates[torch.randperm(len(candidates), generator=rng)[:count].to(candidates.device)]
@@ -47,7 +67,7 @@ class ClipCov(Method):
             advantages=rollouts.advantages,
             policy_weight=(~clipped).to(rollouts.advantages.dtype),
             kl_coef=torch.zeros_like(rollouts.advantages),
-            clip=None if self.ppo_clip is None else (self.ppo_clip, self.ppo_clip),
+            clip=self.clip,
             selections={"clipped_covariance": clipped},
             state={"step": step + 1.0},
         )

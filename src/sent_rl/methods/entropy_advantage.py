@@ -22,11 +22,18 @@ class EntropyAdvantage(Method):
 
     Deviations: H_t is that of the policy at the rollout; the paper takes it from the pass that is being trained on. The two are the same
     at the first update after a rollout.
+
+    Limits: TRL's `importance_sampling_level` must be token: through the ratio of a sequence, all of
+    its tokens share what is added to one of them.
     """
 
     name: Literal["entropy_advantage"] = "entropy_advantage"
     alpha: float = Field(0.4, ge=0, description="advantage added for each nat of entropy")
     kappa: float = Field(2.0, gt=0, description="the addition is at most |A| / kappa")
+
+    @property
+    def weighs_tokens(self) -> bool:
+        return True
 
     def treat(self, rollouts: Rollouts, state: State | None = None) -> Treatment:
         bonus = torch.minimum(self.alpha * rollouts.entropies, rollouts.advantages.abs() / self.kappa)

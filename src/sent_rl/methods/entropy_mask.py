@@ -23,12 +23,19 @@ class EntropyMask(Method):
     Deviations: the paper (and TRL's `top_entropy_quantile`) takes tau over each micro-batch: `scope: micro_batch`. TRL divides by all
     tokens, which makes the gradient about five times smaller: `denominator: all`. With loss types other than a mean over tokens,
     `denominator: selected` scales the surrogate by all / selected tokens. The paper uses no KL.
+
+    Limits: TRL's `importance_sampling_level` must be token: through the ratio of a sequence, all of
+    its tokens learn.
     """
 
     name: Literal["entropy_mask"] = "entropy_mask"
     top_fraction: float = Field(0.2, gt=0, le=1, description="share of all response tokens that is learned from")
     denominator: Literal["selected", "all"] = Field("selected", description="tokens that the policy loss is divided by")
     scope: Scope = Field("step", description="step, or micro_batch as published")
+
+    @property
+    def weighs_tokens(self) -> bool:
+        return True
 
     def treat(self, rollouts: Rollouts, state: State | None = None) -> Treatment:
         top = highest(rollouts.entropies, rollouts.mask, self.top_fraction)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 
 from sent_rl.methods.base import UNCLIPPED, Method, Rollouts, Scope, State, Treatment
-from sent_rl.tokens import highest
 
 
 class KlCov(Method):
@@ -23,8 +22,14 @@ class KlCov(Method):
 
     Deviations: covariance and selection are over the step's rollout, ties all taken; the published code takes exactly k over each
     micro-batch at every forward pass: `scope: micro_batch`. The penalty has no gradient at the first update after a rollout, so the method
-    needs several.
+    needs several. Where all advantages are equal there is no covariance, and no token is penalised;
+    the published code penalises k arbitrary ones.
+
+    Limits: the loss must be one that clips the ratio (TRL: dapo, grpo, bnpo, dr_grpo or luspo),
+    TRL's `importance_sampling_level` must be token, and its `delta` unset.
     """
+
+    selects_by_covariance: ClassVar[bool] = True
 
     name: Literal["kl_cov"] = "kl_cov"
     top_fraction: float = Field(2e-3, gt=0, le=1, description="share of all response tokens that is penalised")
@@ -36,8 +41,12 @@ class KlCov(Method):
     def anchor(self) -> Literal["old"]:
         return "old"
 
+    @property
+    def clip(self) -> tuple[float, float]:
+        return UNCLIPPED if self.ppo_clip is None else (self.ppo_clip, self.ppo_clip)
+
     def treat(self, rollouts: Rollouts, state: State | None = None) -> Treatment:
-        top = highest(rollouts.covariance(), rollouts.mask, self.top_fraction)
+        top = rollouts.most_covariant(rollouts.mask, self.top_fraction)
         return Treatment(
             advantages=rollouts.advantages,
             policy_weight=torch.ones_like(rollouts.advantages),
@@ -45,6 +54,6 @@ class KlCov(Method):
             anchor=self.anchor,
             kl_estimator="abs",
             kl_importance=False,
-            clip=UNCLIPPED if self.ppo_clip is None else (self.ppo_clip, self.ppo_clip),
+            clip=self.clip,
             selections={"high_covariance": top},
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 
 from sent_rl.methods.base import Anchor, Estimator, Method, Rollouts, State, Treatment
-from sent_rl.tokens import highest, lowest
+from sent_rl.tokens import lowest
 
 
 class Sent(Method):
@@ -27,9 +27,14 @@ class Sent(Method):
     Deviations: shares are exact, over the whole step (all micro-batches and ranks), ties at a threshold all taken. The published code does
     something else in six places: `sent_as_published`. `anchor: old` takes the KL to the sampling policy, and is then without effect on the
     first update after each rollout. A selection by covariance depends on the sampled token, so on T_high the penalty is a regulariser on
-    chosen tokens rather than an unbiased KL. Where all advantages of a step are equal, covariance is 0 everywhere and all of T_low ties: it
-    gets beta_high.
+    chosen tokens rather than an unbiased KL.
+
+    Limits: where all advantages of a step are equal there is no covariance. T_high is then empty, and
+    all of T_low gets beta_low. Where only some groups have a spread of rewards, the tokens of the
+    others have advantage 0 and compete for T_high with the covariance that the equation gives them.
     """
+
+    selects_by_covariance: ClassVar[bool] = True
 
     name: Literal["sent"] = "sent"
     low_entropy_fraction: float = Field(0.8, ge=0, le=1, description="share of all response tokens that counts as low entropy")
@@ -46,7 +51,7 @@ class Sent(Method):
 
     def treat(self, rollouts: Rollouts, state: State | None = None) -> Treatment:
         low = lowest(rollouts.entropies, rollouts.mask, self.low_entropy_fraction)
-        high = highest(rollouts.covariance(), low, self.high_covariance_fraction)
+        high = rollouts.most_covariant(low, self.high_covariance_fraction)
         kl_coef = torch.zeros_like(rollouts.advantages).masked_fill(low, self.beta_low).masked_fill(high, self.beta_high)
         return Treatment(
             advantages=rollouts.advantages,

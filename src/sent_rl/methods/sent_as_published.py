@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -28,8 +28,14 @@ class SentAsPublished(Method):
     Deviations: the selection is over the step, the code's over each micro-batch and GPU (`scope: micro_batch`). The code computes the
     covariance on the wrong data: its integer mask, used as an index, gathers rows 0 and 1 of the batch again and again, so that the value
     it takes for valid token n belongs to another token. `faithful_bug: true` reproduces that (two responses at least: with one, the code
-    fails). The penalty has no gradient at the first update after a rollout.
+    fails). The penalty has no gradient at the first update after a rollout. Where all
+    advantages are equal, which tokens are picked is arbitrary, as in the code.
+
+    Limits: the loss must be one that clips the ratio (TRL: dapo, grpo, bnpo, dr_grpo or luspo),
+    TRL's `importance_sampling_level` must be token, and its `delta` unset.
     """
+
+    selects_by_covariance: ClassVar[bool] = True
 
     name: Literal["sent_as_published"] = "sent_as_published"
     low_entropy_fraction: float = Field(0.8, ge=0, le=1, description="share of all response tokens that counts as low entropy")
@@ -42,6 +48,10 @@ class SentAsPublished(Method):
     @property
     def anchor(self) -> Literal["old"]:
         return "old"
+
+    @property
+    def clip(self) -> tuple[float, float]:
+        return UNCLIPPED
 
     def treat(self, rollouts: Rollouts, state: State | None = None) -> Treatment:
         valid = rollouts.mask.flatten().nonzero()[:, 0]
@@ -66,7 +76,7 @@ class SentAsPublished(Method):
             anchor=self.anchor,
             kl_estimator="abs",
             kl_importance=False,
-            clip=UNCLIPPED,
+            clip=self.clip,
             selections=selections,
         )
 

@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sent_rl.evaluation.comparison import Difference
+from sent_rl.evaluation.comparison import RunEstimate
 from sent_rl.evaluation.estimators import Z_95
 from sent_rl.report.tables import distinct_metrics
 
@@ -187,14 +187,17 @@ def _mean_curve(runs: Sequence[Sequence[float]]) -> list[float]:
     return [sum(values) / len(values) for values in zip(*runs, strict=False)]
 
 
-def forest(differences: Mapping[str, Difference], title: str) -> str:
-    """Differences with their 95 % intervals, in points, one line each."""
+def forest(differences: Mapping[str, tuple[RunEstimate, float]], title: str) -> str:
+    """Differences with their 95 % intervals, in points, one line each.
+
+    Coloured where the second value, the p-value corrected for all of them, is below 0.05.
+    """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, 0.8 + 0.32 * len(differences)), layout="constrained")
         axes = figure.subplots()
-        for row, d in enumerate(differences.values()):
-            color = GREY if d.low <= 0 <= d.high else BLUE if d.value > 0 else ORANGE
-            axes.plot([100 * d.low, 100 * d.high], [row, row], color=color, linewidth=2)
+        for row, (d, corrected) in enumerate(differences.values()):
+            color = GREY if corrected >= 0.05 else BLUE if d.value > 0 else ORANGE
+            axes.plot([100 * end for end in d.interval], [row, row], color=color, linewidth=2)
             axes.plot(100 * d.value, row, "o", color=color)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(differences)), list(differences))

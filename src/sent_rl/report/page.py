@@ -84,6 +84,7 @@ def _training(folder: Path) -> dict[str, Any]:
             "reward_end": metrics[-1]["reward"],
             "seconds": seconds,
             "shares": shares,
+            "without_spread": [m["frac_reward_zero_std"] for m in metrics if "frac_reward_zero_std" in m],
         }
     }
 

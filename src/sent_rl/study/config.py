@@ -30,7 +30,12 @@ class StudyConfig(BaseModel):
     seeds: list[int] = Field(min_length=1, description="training seeds; every arm is run with each")
     baseline: str = Field(description="the arm that the others are compared with")
     arms: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> keys of the recipe that this arm changes, dotted")
-    hidden: list[str] = Field(default_factory=list, description="arms that are no rivals: left out when the best other arm is sought")
+    hidden: list[str] = Field(default_factory=list, description="parts and variants: arms in a table of their own")
+    paired: bool = Field(
+        False,
+        description="compare by seed (t test on the differences of runs with the same seed) instead "
+        "of Welch's test; pays from about 8 seeds for one comparison, 10 for 15 (docs/studies.md)",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:

@@ -20,27 +20,34 @@ from sent_rl.errors import UserError
 from sent_rl.files import claim, first_difference, read_table, write_json
 from sent_rl.report.tables import read_metrics
 from sent_rl.study.config import StudyConfig
-from sent_rl.study.results import write_study
+from sent_rl.study.page import write_study
+from sent_rl.study.power import forecast
 
 # What a cell keeps of every training step.
 _KEPT_METRICS = ("step", "stage", "reward", "entropy", "kl", "kl_old", "frac_reward_zero_std", "share/low_entropy", "covariance/mean")
 _DIGITS = 4
 
 
-def run_study(study: StudyConfig, source: str, folder: Path, jobs: int = 1) -> Path:
+def run_study(study: StudyConfig, source: str, folder: Path, jobs: int = 1, pilot: Path | None = None) -> Path:
     """Run every cell that is not done, ``jobs`` side by side with one thread each, and write the page.
+
+    Before the first cell it says how large a difference the study can see.
 
     Args:
         source: the study's name or file, which the cells' processes read again.
+        pilot: folder of a finished study whose spread of runs is reckoned with.
 
     Returns:
         The page.
 
     Raises:
-        UserError: the folder holds another study, or a cell failed.
+        UserError: the folder holds another study, the pilot cannot be used, or a cell failed.
     """
-    prepare(study, folder)
+    claim_folder(study, folder)
     pending = [(arm, seed) for arm, seed in study.cells() if not is_done(study, folder, arm, seed)]
+    if pending:
+        console.print(forecast(study, folder, pilot))
+    prepare(study, folder)
     with progress("cells", len(pending)) as advance, ThreadPoolExecutor(jobs) as pool:
         futures = {pool.submit(_in_process, source, study.seeds, folder, arm, seed): (arm, seed) for arm, seed in pending}
         try:
@@ -53,11 +60,20 @@ def run_study(study: StudyConfig, source: str, folder: Path, jobs: int = 1) -> P
     return write_study(study, folder)
 
 
+def claim_folder(study: StudyConfig, folder: Path) -> None:
+    """Make ``folder`` the place of this study, or find that it is.
+
+    Raises:
+        UserError: it holds another.
+    """
+    identity = {"study": study.name, "recipe": dump_config(study.base())}
+    claim(folder, "study.yaml", identity, renew=lambda written: {**written, "recipe": renewed(written.get("recipe", {}))})
+
+
 def prepare(study: StudyConfig, folder: Path) -> None:
     """Scores of the training problems and the base model's results on the test problems: the same for every cell."""
+    claim_folder(study, folder)
     config = study.base()
-    identity = {"study": study.name, "recipe": dump_config(config)}
-    claim(folder, "study.yaml", identity, renew=lambda written: {**written, "recipe": renewed(written.get("recipe", {}))})
     scores = folder / "scores.parquet"
     if not scores.is_file():
         pipeline.score(config, config.problems.train.load(), scores)

@@ -24,13 +24,16 @@ from sent_rl.errors import UserError, first_line, nearest
 from sent_rl.files import atomic, check_claim, claim, partial_path, read_json_lines, write_error, write_text
 from sent_rl.models import load
 from sent_rl.problems import problem_of
+from sent_rl.trainers.trl.checks import check_combination
 from sent_rl.trainers.trl.config import SENTConfig
-from sent_rl.trainers.trl.trainer import STATE_FILE, SENTTrainer
+from sent_rl.trainers.trl.state import STATE_FILE
+from sent_rl.trainers.trl.trainer import SENTTrainer
 
 OnStep = Callable[[Mapping[str, Any], int], None]
 """Called after every step with its metrics and the number of steps of the whole run."""
 
 _FIRST_KEYS = ("step", "stage", "reward", "entropy", "kl", "tokens")
+_OF_ROLLOUT = ("reward", "tokens", "frac_reward_zero_std")
 
 
 def train(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], folder: Path, on_step: OnStep = lambda metrics, steps: None) -> Path:
@@ -176,6 +179,11 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
         arguments = SENTConfig(**{**defaults, **section.trl, **own})
     except (ValueError, TypeError) as error:
         raise UserError(f"train: TRL does not accept this ({first_line(error)})") from error
+    try:
+        check_combination(arguments, config.method)
+    except UserError as error:
+        given = str(error).partition(":")[0] in section.trl
+        raise UserError(f"{'train.trl.' if given else 'train: '}{error}") from error
     if arguments.world_size != processes:
         raise UserError(f"train: {processes} processes were started, but they do not form a group")
     return arguments
@@ -228,7 +236,7 @@ class MetricsFile(TrainerCallback):
         plan = self.trainer.stage_plan
         numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
         # TRL logs what belongs to a rollout at its first update only
-        self.of_rollout.update({key: numbers[key] for key in ("reward", "tokens") if key in numbers})
+        self.of_rollout.update({key: numbers[key] for key in _OF_ROLLOUT if key in numbers})
         known = {**self.of_rollout, **numbers, "step": state.global_step, "stage": plan.stage_of_step(state.global_step - 1) if plan else 0}
         metrics = {key: known.get(key) for key in _FIRST_KEYS} | known
         with self.path.open("a", encoding="utf-8") as file:

@@ -33,11 +33,11 @@ class StagePlan:
         micro, accumulation = args.micro_steps_per_rollout, args.gradient_accumulation_steps
         # A stage is a whole number of rollouts and of optimizer steps.
         rollouts_a_unit = math.lcm(micro, accumulation) // micro
-        self.steps_a_rollout = args.updates_per_rollout
+        self.micro_batches_a_rollout, self.micro_batches_a_step = micro, accumulation
         passes = int(args.num_train_epochs)
         if args.max_steps <= 0 and (passes != args.num_train_epochs or passes < 1):
             raise UserError(f"num_train_epochs: {args.num_train_epochs}; with stages it counts passes over each and must be whole")
-        rollouts = math.ceil(args.max_steps / self.steps_a_rollout) if args.max_steps > 0 else None
+        rollouts = -(-args.max_steps * accumulation // micro) if args.max_steps > 0 else None
         try:
             self.sampler = StageSampler(
                 stage,
@@ -53,16 +53,19 @@ class StagePlan:
     @property
     def steps(self) -> int:
         """Optimizer steps in all."""
-        return round(sum(self.sampler.batches) * self.steps_a_rollout)
+        return sum(self.stage_steps)
 
     @property
     def stage_steps(self) -> list[int]:
         """Optimizer steps of each stage."""
-        return [round(batches * self.steps_a_rollout) for batches in self.sampler.batches]
+        micro_batches = (rollouts * self.micro_batches_a_rollout for rollouts in self.sampler.batches)
+        return [count // self.micro_batches_a_step for count in micro_batches]
 
     def stage_of_step(self, step: int) -> int:
         """The stage of the optimizer step that follows ``step`` finished ones."""
-        return self.sampler.stage_of_batch(int(step / self.steps_a_rollout))
+        # in whole numbers: a quotient of floats may fall just below the rollout's number
+        rollout = step * self.micro_batches_a_step // self.micro_batches_a_rollout
+        return self.sampler.stage_of_batch(rollout)
 
 
 def plan_stages(args: SENTConfig, dataset: Any) -> StagePlan | None:

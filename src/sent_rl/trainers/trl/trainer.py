@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,6 @@ from trl.trainer.utils import get_config_model_id
 from sent_rl.answers import ends_in_thought, extract
 from sent_rl.curriculum import OnlineStages, semantic_entropy
 from sent_rl.errors import UserError
-from sent_rl.files import write_json
 from sent_rl.methods import Method, Rollouts, State, Treatment, resolve
 from sent_rl.objective import aggregate, kl_estimate, penalty
 from sent_rl.trainers.metrics import treatment_metrics
@@ -36,9 +34,9 @@ from sent_rl.trainers.trl.stages import (
     plan_stages,
     staged_schedule,
 )
+from sent_rl.trainers.trl.state import read_state, write_state
 
 _KL_COEF = "treatment_kl_coef"
-STATE_FILE = "sent_state.json"  # in a checkpoint
 _END_OF_PROMPT = 16
 """Tokens of a prompt that show whether it ends in an open ``<think>``."""
 # What TRL's loss hands to the forward pass besides ids, for models that see more than text.
@@ -191,7 +189,8 @@ class SENTTrainer(GRPOTrainer):
         if stats is None:
             rollouts = Rollouts.without_stats(everywhere[1], everywhere[0])
         else:
-            rollouts = Rollouts(everywhere[2], everywhere[3], everywhere[1], everywhere[0])
+            stage = self.stage_plan.stage_of_step(self.state.global_step) if self.stage_plan else 0
+            rollouts = Rollouts(everywhere[2], everywhere[3], everywhere[1], everywhere[0], stage)
         treatment = self.method.treat(rollouts, self.method_state)
         rows = slice(0, len(mask))
         if self.method.selection_scope == "step":
@@ -303,18 +302,14 @@ class SENTTrainer(GRPOTrainer):
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            curriculum = self._order.state_dict() if isinstance(self._order, OnlineStages) else None
-            write_json(folder / STATE_FILE, {"method": self.method_state, "curriculum": curriculum})
+            write_state(folder, self.method_state, self._order)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if self.args.device.type == "cpu":  # in a group it has a number, and torch.load knows no place of that name
             self.args.__dict__["_setup_devices"] = torch.device("cpu")
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None and (Path(checkpoint) / STATE_FILE).is_file():
-            state = json.loads((Path(checkpoint) / STATE_FILE).read_text(encoding="utf-8"))
-            self.method_state = state["method"]
-            if isinstance(self._order, OnlineStages):
-                self._order.load_state_dict(state["curriculum"])
+        if checkpoint is not None:
+            self.method_state = read_state(Path(checkpoint), self.method, self._order)
 
     # ---- metrics
 

@@ -104,12 +104,19 @@ class SENTTrainer(PPOTrainerSync):
             return batch  # treated in the workers, at every pass
         data = transfer_queue.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=_FIELDS)
         nested_mask, padded = data["response_mask"], data.to_padded_tensor()
-        rollouts = Rollouts(padded["old_log_probs"], padded["entropy"], padded["advantages"], padded["response_mask"])
+        stage = 0 if self.staged is None else self.staged.stages.stage_of_batch(self.global_steps - 1)
+        rollouts = Rollouts(
+            padded["old_log_probs"],
+            padded["entropy"],
+            padded["advantages"],
+            padded["response_mask"],
+            stage,
+        )
         treatment = self.method.treat(rollouts, self.method_state)
         self.method_state = treatment.state
         metrics.update({f"sent/{name}": value for name, value in treatment_metrics(rollouts, treatment, measured=True).items()})
         if self.staged is not None:
-            metrics["sent/stage"] = self.staged.stages.stage_of_batch(self.global_steps - 1)
+            metrics["sent/stage"] = stage
         fields = {"advantages": treatment.advantages * treatment.policy_weight, KL_COEF: treatment.kl_coef}
         nested = TensorDict({name: response_to_nested(values, nested_mask) for name, values in fields.items()}, batch_size=len(batch))
         extra = batch.extra_info
