@@ -9,11 +9,14 @@ from functools import lru_cache
 from typing import Literal
 
 from sent_rl.answers.forms import Form, read
-from sent_rl.answers.guard import Guard
+from sent_rl.answers.guard import Guard, Outcome
 from sent_rl.answers.scalars import real
 
 Verdict = Literal["same", "different", "none"]
-"""``none``: no verdict was reached within the limits of time and memory."""
+"""``none``: no verdict was reached within the limits; :func:`why_none` says why."""
+Reason = Literal["size", "time", "memory", "failed", "lost"]
+"""Why there is no verdict. ``size``: math-verify was not asked, since one of the two is too long,
+too deep or too large. The others are as in :data:`sent_rl.answers.guard.Outcome`."""
 
 _guard = Guard()
 atexit.register(_guard.close)
@@ -31,11 +34,22 @@ def verdict(gold: str | Sequence[str], answer: str | None, tolerance: float | No
     Args:
         tolerance: two numbers that are no further apart count as the same (OlympiadBench gives one for some problems).
     """
+    found = _found(gold, answer, tolerance)
+    return found if found == "same" or found == "different" else "none"
+
+
+def why_none(gold: str | Sequence[str], answer: str | None, tolerance: float | None = None) -> Reason | None:
+    """Why :func:`verdict` says ``none`` of these; None where it does not."""
+    found = _found(gold, answer, tolerance)
+    return None if found == "same" or found == "different" else found
+
+
+def _found(gold: str | Sequence[str], answer: str | None, tolerance: float | None) -> Outcome | Reason:
     if answer is None:
         return "different"
     if not isinstance(gold, str):
-        found = [verdict(each, answer, tolerance) for each in gold]
-        return next((v for v in ("same", "none") if v in found), "different")
+        found = [_found(each, answer, tolerance) for each in gold]
+        return "same" if "same" in found else next((v for v in found if v != "different"), "different")
     one, other = read(gold), read(answer)
     if _same(one, other):
         return "same"
@@ -45,7 +59,7 @@ def verdict(gold: str | Sequence[str], answer: str | None, tolerance: float | No
     if (one.understood and other.understood) or any(form.kind == "broken" and form.understood for form in (one, other)):
         return "different"
     if "monster" in (one.kind, other.kind) or not (_is_modest(gold) and _is_modest(answer)):
-        return "none"
+        return "size"
     if any(a.kind == "number" and "\\" not in text for a, text in ((one, answer), (other, gold))):
         return "different"  # math-verify would take the number that it finds in "6 -> 5"
     return _asked(gold, answer)
@@ -132,7 +146,20 @@ def _is_modest(text: str) -> bool:
     return len(text) <= _LONGEST and deepest <= _DEEPEST and most_digits <= _MOST_DIGITS
 
 
+class _Lost(Exception):
+    """Raised, so that the cache does not keep what says nothing about the pair."""
+
+
+def _asked(gold: str, answer: str) -> Outcome:
+    try:
+        return _remembered(gold, answer)
+    except _Lost:
+        return "lost"
+
+
 @lru_cache(maxsize=1 << 14)
-def _asked(gold: str, answer: str) -> Verdict:
-    said = _guard.ask(gold, answer)
-    return "none" if said is None else "same" if said else "different"
+def _remembered(gold: str, answer: str) -> Outcome:
+    outcome = _guard.ask(gold, answer).outcome
+    if outcome == "lost":
+        raise _Lost
+    return outcome
