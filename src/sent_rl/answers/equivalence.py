@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import warnings
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -13,10 +14,10 @@ from sent_rl.answers.guard import Guard, Outcome
 from sent_rl.answers.scalars import real
 
 Verdict = Literal["same", "different", "none"]
-"""``none``: no verdict was reached within the limits; :func:`why_none` says why."""
-Reason = Literal["size", "time", "memory", "failed", "lost"]
-"""Why there is no verdict. ``size``: math-verify was not asked, since one of the two is too long,
-too deep or too large. The others are as in :data:`sent_rl.answers.guard.Outcome`."""
+"""``none``: no verdict was reached within the limits; :func:`finding` says which."""
+Finding = Literal["same", "different", "size", "time", "memory", "failed", "lost"]
+"""A verdict, or why there is none. ``size``: one of the two is too long, too deep or too large to
+be worked out. The others are those of :data:`sent_rl.answers.guard.Outcome`."""
 
 _guard = Guard()
 atexit.register(_guard.close)
@@ -34,21 +35,16 @@ def verdict(gold: str | Sequence[str], answer: str | None, tolerance: float | No
     Args:
         tolerance: two numbers that are no further apart count as the same (OlympiadBench gives one for some problems).
     """
-    found = _found(gold, answer, tolerance)
+    found = finding(gold, answer, tolerance)
     return found if found == "same" or found == "different" else "none"
 
 
-def why_none(gold: str | Sequence[str], answer: str | None, tolerance: float | None = None) -> Reason | None:
-    """Why :func:`verdict` says ``none`` of these; None where it does not."""
-    found = _found(gold, answer, tolerance)
-    return None if found == "same" or found == "different" else found
-
-
-def _found(gold: str | Sequence[str], answer: str | None, tolerance: float | None) -> Outcome | Reason:
+def finding(gold: str | Sequence[str], answer: str | None, tolerance: float | None = None) -> Finding:
+    """:func:`verdict`, with the reason in place of ``none``."""
     if answer is None:
         return "different"
     if not isinstance(gold, str):
-        found = [_found(each, answer, tolerance) for each in gold]
+        found = [finding(each, answer, tolerance) for each in gold]
         return "same" if "same" in found else next((v for v in found if v != "different"), "different")
     one, other = read(gold), read(answer)
     if _same(one, other):
@@ -150,10 +146,15 @@ class _Lost(Exception):
     """Raised, so that the cache does not keep what says nothing about the pair."""
 
 
-def _asked(gold: str, answer: str) -> Outcome:
+def _asked(gold: str, answer: str) -> Finding:
     try:
         return _remembered(gold, answer)
     except _Lost:
+        warnings.warn(
+            "math-verify's process was killed or stopped from outside, perhaps for want of memory: "
+            "the answer counts as wrong now and is judged again when it is met again",
+            stacklevel=2,
+        )
         return "lost"
 
 

@@ -27,7 +27,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
-SECONDS = 2.0
+SECONDS = 1.5
 """CPU time of one pair. Ordinary pairs need 0.01 to 0.1 s, the slowest useful ones about 1 s."""
 PATIENCE = 120.0
 """Wall-clock seconds after which a child that is stopped or starved is given up."""
@@ -35,6 +35,8 @@ MEGABYTES = 128
 """Address space of one pair, beyond what the process has to begin with."""
 SLOW_PARSE = 0.005
 """CPU seconds of a parse that is worth learning from."""
+LONGEST_LEARNED = 1000
+"""Characters of a text that is worth learning from."""
 LEARNED_MEGABYTES = 64
 """Growth of the parent at which it stops to learn."""
 
@@ -139,7 +141,7 @@ class Grammar:
         try:
             return self._parsed(converter, text)
         finally:
-            if time.process_time() - started > SLOW_PARSE:
+            if time.process_time() - started > SLOW_PARSE and len(text) < LONGEST_LEARNED:
                 self.slow.append(text)
 
     def _parsed(self, converter: Any, text: str) -> Any:
@@ -200,7 +202,21 @@ def _of_the_dead(status: int) -> str:
     return "failed" if os.WIFEXITED(status) or os.WTERMSIG(status) in own_fault else "lost"
 
 
+def _awaited(child: int, read_end: int) -> dict[str, Any]:
+    """What the child says, and what it cost."""
+    ready, _, _ = select.select([read_end], [], [], PATIENCE)
+    with open(read_end, "rb") as pipe:
+        said = pipe.read() if ready else b""
+    if not said:
+        os.kill(child, signal.SIGKILL)
+    _, status, usage = os.wait4(child, 0)
+    found = json.loads(said) if said else {"outcome": _of_the_dead(status), "slow": []}
+    return {**found, "seconds": usage.ru_utime + usage.ru_stime}
+
+
 class Judge:
+    """Forks a child for every pair."""
+
     def __init__(self) -> None:
         gc.disable()  # a collection would touch, and so copy, every page that a child shares
         self.grammar = Grammar()
@@ -222,22 +238,14 @@ class Judge:
         read_end, write_end = os.pipe()
         child = os.fork()
         if child == 0:
-            gc.enable()
-            said = {"outcome": _judged(gold, answer), "slow": self.grammar.slow}
-            os.write(write_end, json.dumps(said).encode())
-            os._exit(0)
+            try:
+                gc.enable()
+                said = {"outcome": _judged(gold, answer), "slow": self.grammar.slow}
+                os.write(write_end, json.dumps(said).encode())
+            finally:
+                os._exit(0)
         os.close(write_end)
-        return self._awaited(child, read_end)
-
-    def _awaited(self, child: int, read_end: int) -> dict[str, Any]:
-        ready, _, _ = select.select([read_end], [], [], PATIENCE)
-        said = os.read(read_end, 2**16) if ready else b""
-        os.close(read_end)
-        if not said:
-            os.kill(child, signal.SIGKILL)
-        _, status, usage = os.wait4(child, 0)
-        found = json.loads(said) if said else {"outcome": _of_the_dead(status), "slow": []}
-        return {**found, "seconds": usage.ru_utime + usage.ru_stime}
+        return _awaited(child, read_end)
 
     def learn(self, texts: list[str]) -> None:
         """Parse what a child was slow to parse. The child has done it within its limits, so this
