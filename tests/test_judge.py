@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -63,7 +64,7 @@ def test_a_pair_has_one_outcome_however_busy_the_machine_is(asked: Guard, busy: 
     for pair in (MATRIX, SUM, INTEGRAL):
         replies = [asked.ask(*pair) for _ in range(6)]
         assert {reply.outcome for reply in replies} == {"same"}, pair
-        assert max(reply.seconds for reply in replies) < judge.SECONDS / 3, pair
+        assert statistics.median(reply.seconds for reply in replies) < judge.SECONDS / 3, pair
 
 
 IN_PROCESS = """
@@ -209,7 +210,7 @@ def test_nonsense_costs_no_more_than_the_limit(asked: Guard) -> None:
 
 
 def test_an_evaluation_counts_why_there_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    outcomes = {"\\alpha@": Reply("time", 1.5), "\\beta@": Reply("lost", 0.0)}
+    outcomes = {"\\alpha@": Reply("time", 1.0), "\\beta@": Reply("lost", 0.0)}
     other = Reply("different", 0.1)
     monkeypatch.setattr(equivalence, "_guard", SimpleNamespace(ask=lambda gold, answer: outcomes.get(answer, other)))
     equivalence._remembered.cache_clear()

@@ -27,8 +27,8 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
-SECONDS = 1.5
-"""CPU time of one pair. Ordinary pairs need 0.01 to 0.1 s, the slowest useful ones about 1 s."""
+SECONDS = 1.0
+"""CPU time of one pair. Ordinary pairs need 0.01 to 0.1 s, the slowest useful ones 0.3 s."""
 PATIENCE = 120.0
 """Wall-clock seconds after which a child that is stopped or starved is given up."""
 MEGABYTES = 128
@@ -82,7 +82,7 @@ def _parsed(text: str) -> list[Any]:
     from sympy import Derivative, Expr, Integral, Limit, Product, Sum
 
     targets = [LatexExtractionConfig(), ExprExtractionConfig()]
-    text = re.sub(r"binom\s*(\w)\s*(\w)", r"binom{\1}{\2}", text)  # not understood without braces
+    text = re.sub(r"(\\[dt]?binom)(?![a-zA-Z])\s*(\w)\s*(\w)", r"\1{\2}{\3}", text)  # it wants braces
     read = parse(f"${text}$", extraction_config=targets, parsing_timeout=None)
     open_forms = (Derivative, Integral, Limit, Product, Sum)
     return [
@@ -113,18 +113,18 @@ class Grammar:
     """
 
     def __init__(self) -> None:
+        self.slow: list[str] = []
+        self._trees: dict[str, Any] = {}
+        with suppress(ImportError, AttributeError):  # another version: slower, no different verdicts
+            self._install()
+
+    def _install(self) -> None:
         from antlr4.atn.PredictionMode import PredictionMode
         from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
 
-        self.slow: list[str] = []
-        self._trees: dict[str, Any] = {}
         self._quick, self._converter = PredictionMode.SLL, _Latex2Sympy
         self._create_parser = _Latex2Sympy.create_parser
-
-        def create_parser(converter: Any, text: str) -> Any:
-            return SimpleNamespace(math=lambda: self._tree(converter, text))
-
-        _Latex2Sympy.create_parser = create_parser
+        _Latex2Sympy.create_parser = lambda converter, text: SimpleNamespace(math=lambda: self._tree(converter, text))
 
     def learn(self, texts: list[str]) -> None:
         """Parse texts that are known to be harmless, and keep their trees."""
