@@ -7,6 +7,9 @@ import pytest
 from sent_rl.answers import verdict
 
 NOTATION = [
+    ("DNE", r"\text{DNE}"),
+    ("55", r"\sum_{k=1}^{10} k"),
+    ("1", r"\lim_{x\to 0}\frac{\sin x}{x}"),
     ("7", r"\boxed{7}"),
     ("7", r"\boxed 7"),
     (r"\frac12", r"\fbox{\frac{1}{2}}"),
@@ -53,6 +56,20 @@ NOTATION = [
     (r"\mathbb{R}", r"\mathbb R"),
 ]
 OTHERS = [
+    ("SAS", "SSA"),
+    ("HTH", "HHT"),
+    (r"\begin{vmatrix}1&2\\3&4\end{vmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
+    ("1,5", "1.5"),
+    ("1.000", "1000"),
+    (r"\frac{1}{2} \text{ or } 2", "2"),
+    (r"0.1\overline{3}", "0.13"),
+    (r"(-\infty,2)\cup(3,\infty)", r"(-\infty,2)\cap(3,\infty)"),
+    ("x^2", "2^x"),
+    ("1/2x", "1/x"),
+    (r"\sin^2 x", r"\sin x^2"),
+    (r"3 \pmod 7", r"3 \pmod 5"),
+    ("55", r"\sum_{k=1}^{9} k"),
+    ("(v+1/2)", "[v+1/2)"),
     ("5", r"\textbf{(B)}\ 6"),
     (r"\textbf{(C)}\ 5", r"\textbf{(B)}\ 5"),
     (r"\textbf{(C)}\ 5", r"\textbf{(C)}\ 6"),

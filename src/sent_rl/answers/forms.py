@@ -25,11 +25,13 @@ LONGEST = 2000
 _FUNCTION_POWER = re.compile(r"(\\[a-z]+\s*[_^])\s*(\d)\s+(?=\d)")
 _DANGLING = re.compile(r"(?:\\(?:le|ge|ne|in|approx|to)(?![A-Za-z])|[<>=+]).*|.*(?:[<>=+-]|\\(?:le|ge|ne|in|approx|to))", re.DOTALL)
 _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(\d+)\}?")
-_MATRIX = re.compile(r"\\begin\{([pbv]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
+_MATRIX = re.compile(r"\\begin\{([pbBvV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _MIXED = re.compile(r"(-?)(\d+)\s*(?:\\[dt]?frac\s*\{?(\d+)\}?\s*\{?(\d+)\}?|\s(\d+)/(\d+))")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z '-]*")
 _PLAIN_WORDS = re.compile(r"(?=.*[aeiouAEIOU])[A-Za-z]{4,}(?:[ '-]+[A-Za-z]+)*|(?=.*[a-z]{4})[A-Za-z]{1,3}(?: [A-Za-z]{2,})+")
 _SHORT_WORDS = {"yes", "no", "odd", "all", "red", "dne"}
+_CAPITALS = re.compile(r"[A-Z]{3,}")
+"""SAS, HHT: an order of letters, and no product."""
 _DEEPEST = 60
 _CHOICE = re.compile(r"\(([A-E])\)\s+([^\s=+*/^-].*|-\s*\d.*)", re.DOTALL)
 _APART = re.compile(r"(?<![\d^.])[\d.]*\d\s+\d|\^\s*\d+\s+\d+(?![\d.]*\s*[\^\\])")
@@ -160,7 +162,7 @@ def _single(text: str, percent: bool = False) -> Form:
     matrix = _MATRIX.fullmatch(text)
     if matrix:
         rows = [[_single(cell.strip()) for cell in row.split("&")] for row in matrix[2].split("\\\\") if row.strip()]
-        return _ordered("[]", [_ordered("[]", row) for row in rows])
+        return _ordered("||" if matrix[1][0] in "vV" else "[]", [_ordered("[]", row) for row in rows])
     if is_bracketed(text, "([", ")]"):
         parts = _listed(text[1:-1])
         if len(parts) > 1:
@@ -201,7 +203,7 @@ def _plain(text: str, percent: bool) -> Form:
     in_digits = words_to_number(text)
     if in_digits is not None:
         text = str(in_digits)
-    if text.lower() in _SHORT_WORDS or (_PLAIN_WORDS.fullmatch(text) and not text.startswith("sqrt")):
+    if text.lower() in _SHORT_WORDS or _CAPITALS.fullmatch(text) or (_PLAIN_WORDS.fullmatch(text) and not text.startswith("sqrt")):
         return _word(text)
     mixed = _MIXED.fullmatch(text)
     if mixed:
