@@ -1,4 +1,5 @@
-"""How well and how fast answers are compared: agreement with references, false agreement, adversarial answers, clustering.
+"""How well and how fast answers are compared: false agreement and what cut responses earn first, then agreement with
+references, adversarial answers, clustering.
 
     python scripts/bench_answers.py --data DIR
 
@@ -10,16 +11,18 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import combinations
 from multiprocessing import get_context
 from pathlib import Path
 
 from sent_rl.answers import cluster, extract, verdict
+from sent_rl.config import Answers
 from sent_rl.evaluation.benchmarks import benchmark, load_benchmark
 from sent_rl.problems import Problem
 from sent_rl.problems.sources import File
@@ -27,14 +30,19 @@ from sent_rl.problems.sources import File
 WITH_SOLUTIONS = ("math500", "gsm8k", "olympiadbench", "minerva")
 DISTANCE = 7
 """Answers are paired with those of so many following problems."""
+CHANGES = 4
+"""So many times one character of an answer is changed."""
+SHARES = (50, 85, 95)
+"""Per cent of its length at which a response is cut."""
+_STATED = re.compile(r"\\boxed|\\fbox|####")
 
 
 def agreement(data: Path) -> None:
     """Of every reference solution the extracted answer, against the gold answer."""
-    print("reference solutions: extracted answer against gold answer")
+    print("reference solutions: extracted answer against gold answer, as the evaluation reads them")
     for name in WITH_SOLUTIONS:
         problems = load_benchmark(name, data)
-        found = [(p, extract(reference(name, p))) for p in problems]
+        found = [(p, Answers().read(reference(name, p))) for p in problems]
         same = sum(verdict(p.golds, answer, p.tolerance) == "same" for p, answer in found)
         print(f"  {benchmark(name).title:14} {same:5} of {len(found):5} same ({same / len(found):.2%})")
         for problem, answer in found:
@@ -78,6 +86,67 @@ def false_agreement(data: Path) -> None:
         print(f"  {benchmark(name).title:14} {len(pairs) - sum(wrong.values()):5} of {len(pairs):5} different ({share:.3%})")
         for a, b in sorted(wrong):
             print(f"    same: {a[:60]!r} and {b[:60]!r}")
+
+
+def changed_answers(data: Path) -> None:
+    """Gold answers of which one character is another: same only where that character says nothing."""
+    rng = random.Random(0)
+    golds = sorted({gold for name in WITH_SOLUTIONS for p in load_benchmark(name, data) for gold in p.golds if len(gold) < 200})
+    pairs = {(gold, changed(gold, rng)) for gold in golds for _ in range(CHANGES)}
+    pairs = {(a, b) for a, b in pairs if plain(a) != plain(b)}
+    wrong = sorted(pair for pair in pairs if verdict(*pair) == "same")
+    print(f"one character of an answer changed: {len(pairs) - len(wrong)} of {len(pairs)} different ({1 - len(wrong) / len(pairs):.2%})")
+    for a, b in wrong:
+        print(f"    same: {a[:60]!r} and {b[:60]!r}")
+
+
+def changed(answer: str, rng: random.Random) -> str:
+    """The answer with another digit, sign, bracket, relation or letter in one place; as it is where that place holds something else."""
+    place = rng.randrange(len(answer))
+    character, before = answer[place], answer[:place]
+    others = {"+": "-", "-": "+", "(": "[", "[": "(", ")": "]", "]": ")", "<": ">", ">": "<", "=": "<", "/": "*", "^": "_"}
+    if character.isdigit():
+        others[character] = rng.choice([digit for digit in "0123456789" if digit != character])
+    elif character.isalpha() and not re.search(r"\\[A-Za-z]*$", before):
+        others[character] = rng.choice("abcxyz")
+    return before + others.get(character, character) + answer[place + 1 :]
+
+
+def cut_responses(data: Path) -> None:
+    """What reference solutions earn that are cut before they state their answer."""
+    answers = Answers()
+    readings: dict[str, Callable[[str], str | None]] = {
+        "reward and scores": answers.read_for_reward,
+        "evaluation, which knows that they were cut": lambda text: answers.read(text, finished=False),
+        "evaluation, if it did not know": answers.read,
+    }
+    print(f"reference solutions cut at {', '.join(map(str, SHARES))} % of their length and before any box or ####: right all the same")
+    for name in WITH_SOLUTIONS:
+        problems = load_benchmark(name, data)
+        for reading, read in readings.items():
+            right = Counter(share for p in problems for share, text in cut(p) if is_right(p, read(text)))
+            print(f"  {benchmark(name).title:14} {reading:43} {', '.join(f'{right[s] / len(problems):.1%}' for s in SHARES)}")
+
+
+def cut(problem: Problem) -> Iterator[tuple[int, str]]:
+    solution = str(problem.metadata["solution"])
+    stated = _STATED.search(solution)
+    end = stated.start() if stated else len(solution)
+    yield from ((share, solution[: min(end, len(solution) * share // 100)]) for share in SHARES)
+
+
+def is_right(problem: Problem, answer: str | None) -> bool:
+    return verdict(problem.golds, answer, problem.tolerance) == "same"
+
+
+def speed(data: Path) -> None:
+    """Seconds for the reward of 1,024 responses, reading included; the second time answers are remembered."""
+    problems = [*load_benchmark("math500", data), *load_benchmark("gsm8k", data)][:1024]
+    for time_of in ("first", "second"):
+        started = time.process_time()
+        for problem in problems:  # a blank more: nothing is remembered from the parts before
+            verdict(f"{problem.answer} ", f"{Answers().read_for_reward(reference('', problem))} ")
+        print(f"reward of {len(problems):,} responses, the {time_of} time: {time.process_time() - started:.2f} s")
 
 
 def plain(answer: str) -> str:
@@ -237,9 +306,12 @@ def main() -> None:
     parser.add_argument("--compared", type=int, default=50, help="of these, how many math-verify clusters too")
     options = parser.parse_args()
     if options.data:
+        false_agreement(options.data)
+        changed_answers(options.data)
+        cut_responses(options.data)
         agreement(options.data)
         minerva_list(options.data)
-        false_agreement(options.data)
+        speed(options.data)
     else:
         print("agreement: not measured, it needs --data DIR")
     adversarial()

@@ -283,8 +283,8 @@ def test_math_verify_agrees_but_for_known_exceptions() -> None:
     """Another reader of the same answers. Where the two differ, ours is meant."""
     guard = Guard()
     try:
-        stricter = {pair for pair in SAME if guard.ask(*pair) is False}
-        laxer = {(one, other) for one, other in DIFFERENT if other is not None and guard.ask(one, other)}
+        stricter = {pair for pair in SAME if guard.ask(*pair).outcome == "different"}
+        laxer = {(one, other) for one, other in DIFFERENT if other is not None and guard.ask(one, other).outcome == "same"}
     finally:
         guard.close()
     assert stricter == {

@@ -80,6 +80,8 @@ TAGS = [
     ("<think>so <answer>4</answer></think><answer>5</answer>", "5"),
 ]
 SENTENCES = [
+    ("Answer: Jane started growing it 3 hours ago.", "3"),
+    (r"So $$x \ge 2.$$ Therefore the error grows by 100%.", r"100\%"),
     ("The answer is 5 or 6.", "5, 6"),
     ("The answer is 5, or 6.", "5, 6"),
     ("The answer is 5; or 6", "5, 6"),

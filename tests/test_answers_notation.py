@@ -7,6 +7,9 @@ import pytest
 from sent_rl.answers import verdict
 
 NOTATION = [
+    ("DNE", r"\text{DNE}"),
+    ("55", r"\sum_{k=1}^{10} k"),
+    ("1", r"\lim_{x\to 0}\frac{\sin x}{x}"),
     ("7", r"\boxed{7}"),
     ("7", r"\boxed 7"),
     (r"\frac12", r"\fbox{\frac{1}{2}}"),
@@ -22,6 +25,12 @@ NOTATION = [
     (r"2^6 \cdot 3^5 \cdot 5^4", "2^6 3^5 5^4"),
     ("2^6 3^5 5^4", r"2^{6}\cdot3^{5}\cdot5^{4}"),
     ("1234", r"1\,234"),
+    ("1000", "1 000"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", "Matrix([[1], [2]])"),
+    ("No solution", r"\text{no solution}"),
+    ("5", "*5*"),
+    ("5", "`5`"),
+    ("5", r"\boldsymbol{5}"),
     ("1234567", r"1\,234\,567"),
     ("12345", "12{,}345"),
     ("3.0e8", "3 x 10^8"),
@@ -47,6 +56,20 @@ NOTATION = [
     (r"\mathbb{R}", r"\mathbb R"),
 ]
 OTHERS = [
+    ("SAS", "SSA"),
+    ("HTH", "HHT"),
+    (r"\begin{vmatrix}1&2\\3&4\end{vmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
+    ("1,5", "1.5"),
+    ("1.000", "1000"),
+    (r"\frac{1}{2} \text{ or } 2", "2"),
+    (r"0.1\overline{3}", "0.13"),
+    (r"(-\infty,2)\cup(3,\infty)", r"(-\infty,2)\cap(3,\infty)"),
+    ("x^2", "2^x"),
+    ("1/2x", "1/x"),
+    (r"\sin^2 x", r"\sin x^2"),
+    (r"3 \pmod 7", r"3 \pmod 5"),
+    ("55", r"\sum_{k=1}^{9} k"),
+    ("(v+1/2)", "[v+1/2)"),
     ("5", r"\textbf{(B)}\ 6"),
     (r"\textbf{(C)}\ 5", r"\textbf{(B)}\ 5"),
     (r"\textbf{(C)}\ 5", r"\textbf{(C)}\ 6"),

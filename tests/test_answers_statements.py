@@ -180,6 +180,8 @@ NO_FIVE = [
     r"\therefore 5 = 4",
 ]
 NOT_ONLY_FIVE = [
+    "5...",
+    "5 600",
     "5 or 6",
     "5, 6",
     "5; 6",

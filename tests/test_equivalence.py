@@ -49,18 +49,17 @@ def small_guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
     """A guard of this test's own."""
     guard = Guard(2)
     monkeypatch.setattr(equivalence, "_guard", guard)
-    equivalence._asked.cache_clear()
+    equivalence._remembered.cache_clear()
     return guard
 
 
 def test_hostile_answers_get_a_verdict_or_none_and_soon(small_guard: Guard) -> None:
-    started = time.process_time(), time.monotonic()
+    started = time.process_time()
     with ThreadPoolExecutor(4) as pool:
         verdicts = list(pool.map(lambda answer: verdict("x^2 + 1", answer), HOSTILE))
     assert set(verdicts) <= {"different", "none"}
     assert verdicts[:3] == ["none"] * 3
-    assert time.process_time() - started[0] < 5  # this process does little itself
-    assert time.monotonic() - started[1] < 60
+    assert time.process_time() - started < 5  # this process does little itself
     assert verdict("x^2 + 1", r"1 + x \cdot x") == "same"
     small_guard.close()
 
@@ -70,23 +69,23 @@ def test_gold_answers_may_be_hostile_too() -> None:
 
 
 def test_a_judge_that_died_is_replaced(small_guard: Guard) -> None:
-    assert small_guard.ask(r"\int_0^1 x dx", "1/2") is True
+    assert small_guard.ask(r"\int_0^1 x dx", "1/2").outcome == "same"
     small_guard.idle[0].process.kill()
     small_guard.idle[0].process.wait()
-    assert small_guard.ask(r"\int_0^1 x dx", "1/2") is True
+    assert small_guard.ask(r"\int_0^1 x dx", "1/2").outcome == "same"
     small_guard.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_process_has_judges_of_its_own(small_guard: Guard) -> None:
-    assert small_guard.ask(r"\int_0^1 x dx", "1/2") is True
+    assert small_guard.ask(r"\int_0^1 x dx", "1/2").outcome == "same"
     child = os.fork()
     if child == 0:
-        ok = small_guard.ask(r"\int_0^1 x dx", "1/2") is True and small_guard.owner == os.getpid()
+        ok = small_guard.ask(r"\int_0^1 x dx", "1/2").outcome == "same" and small_guard.owner == os.getpid()
         small_guard.close()
         os._exit(0 if ok else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert small_guard.ask(r"\int_0^1 2x dx", "1") is True
+    assert small_guard.ask(r"\int_0^1 2x dx", "1").outcome == "same"
     small_guard.close()
 
 

@@ -106,6 +106,18 @@ def test_the_reward_of_training_pays_no_open_thought(chat_model: Callable[[str],
     assert paid == [0.0, 1.0]
 
 
+def test_options_of_the_chat_template_count(chat_model: Callable[[str], str], tmp_path: Path) -> None:
+    template = R1_TEMPLATE.replace("{% if add_generation_prompt %}", "{% if add_generation_prompt and enable_thinking %}")
+    path = chat_model(template)
+    for thinking, paid in ((True, 0.0), (False, 1.0)):
+        options = f"train.trl={{chat_template_kwargs: {{enable_thinking: {str(thinking).lower()}}}}}"
+        config = chat_config(path, "train.steps=1", "train.report_to=[]", options)
+        rows = [{"id": "0", "prompt": "3+1", "answer": "4", "source": "", "stage": 0}]
+        trainer = run._build(config, rows, run.training_arguments(config, tmp_path / str(thinking)))
+        reward: Any = trainer.reward_funcs[0]
+        assert reward(completions=[INSIDE], golds=[["4"]], tolerance=[None]) == [paid]
+
+
 def test_an_online_curriculum_reads_no_open_thought() -> None:
     texts = {"done": DONE, "inside": INSIDE, "opens": "Q<think>\n", "plain": "Q\n"}
     trainer = SimpleNamespace(

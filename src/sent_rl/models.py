@@ -130,11 +130,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: str | list[dict[str, str]
     return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"])
 
 
-def render(tokenizer: PreTrainedTokenizerBase, prompt: str | list[dict[str, str]]) -> str:
-    """The text that :func:`encode` encodes."""
+def render(tokenizer: PreTrainedTokenizerBase, prompt: str | list[dict[str, str]], **options: Any) -> str:
+    """The text that :func:`encode` encodes; ``options`` are the chat template's."""
     if isinstance(prompt, str):
         return prompt
-    return str(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))
+    return str(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False, **options))
 
 
 def stop_ids(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -38,6 +38,17 @@ def is_balanced(text: str) -> bool:
     return depth == 0
 
 
+def is_matched(text: str) -> bool:
+    """Whether every bracket is closed by its own kind."""
+    opened: list[str] = []
+    for character in text:
+        if character in _OPEN:
+            opened.append(character)
+        elif character in _CLOSE and (not opened or opened.pop() != _OPEN[_CLOSE.index(character)]):
+            return False
+    return not opened
+
+
 def split(text: str, separators: Sequence[str]) -> list[str]:
     """Parts between separators that stand outside of all brackets."""
     parts, depth, start, position = [], 0, 0, 0

@@ -55,20 +55,23 @@ _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SPACING = re.compile(r"(?<!\\)\\(?:(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|q?quad)(?![A-Za-z])|[,;:! ])|~")
 _DOLLARS = re.compile(r"\\\$|\$|\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]")
 _ROW_SPACING = re.compile(r"\\\\\s*\[[^\]]*\]")
-_FONT = r"\\(?:text|textnormal|textsf|texttt|mathit|mathsf|emph|mathrm|mathbf|textbf|textit|textrm|mbox|operatorname|rm|bf)\s*\{([^{}]*)\}"
+_FONTS = "text|textnormal|textsf|texttt|textbf|textit|textrm|mathit|mathsf|mathrm|mathbf|boldsymbol|emph|underline|mbox|operatorname|rm|bf"
+_FONT = rf"\\(?:{_FONTS})\s*\{{([^{{}}]*)\}}"
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ|\{\s*\\degree\s*\}|\\degree)\s*[CFK]?(?![A-Za-z]|\s*\d)|\\degree(?![A-Za-z]|\s*\d)")
 _ANGLE_FUNCTIONS = re.compile(r"\\?(?<![A-Za-z])(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _PRIMES = re.compile(r"\^\s*(?:\{((?:\s*\\prime)+)\s*\}|(\\prime))")
 _JOINED = re.compile(r"\s*\b(?:and|or)\b\s*")
 _INFINITE = re.compile(r"(?<![A-Za-z\\])(?:inf|infty|infinity|oo)(?![A-Za-z])", re.IGNORECASE)
-_BOLD = re.compile(r"\*\*(.*)\*\*", re.DOTALL)
+_MARKED = re.compile(r"(?P<mark>\*\*|\*|__|`+)(.*)(?P=mark)", re.DOTALL)
 _BOXED = re.compile(r"\$*\\{1,2}(?:boxed|fbox|framebox)(?:\s*\{(.*)\}|\s+([^{}]*)|(\d[^{}]*))\$*", re.DOTALL)
 _SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[a-z_]+\|>|</?s>|<eos>|<end_of_turn>|<\uff5c[^<>]*\uff5c>|</?answer>))+\s*$")
 _PERCENT = re.compile(r"(?<=[\d}])\s*(?:\\?%|\\text\s*\{\s*\\?%\s*\}|(?:\\text\s*\{\s*)?(?:percent|percentage|pct|per cent)\b\s*\}?)")
 _THIN_SPACED = re.compile(r"(?<=\d)\\[,!:]\s?(?=\d{3}(?!\d))")
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
+_LAST_STOP = re.compile(r"(?<!\.)[.,;*]+$(?<!\.\.)")
+"""What ends a sentence; ``5...`` goes on."""
 _JOINED_TIGHT = re.compile(r"(?<=[)\d}])(?:or|and)(?=[(\d\\A-Za-z])")
-_WITH_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_WITH_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?:\.\d+)?")
 
 _MAGNITUDES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _MAGNITUDE = re.compile(rf"(?<=\d)\s*(?:\\text\s*\{{\s*)?({'|'.join(_MAGNITUDES)})\s*\}}?(?![A-Za-z])")
@@ -78,9 +81,10 @@ def undress(answer: str) -> tuple[str, bool, bool]:
     """(what is left to read, whether it was a percentage, whether all of it was set as text)."""
     text = _SPECIAL_TOKENS.sub("", answer.translate(_UNICODE))
     text = _SUPERSCRIPTS.sub(lambda run: f"^{{{run[0].translate(_PLAIN_DIGITS)}}}", text).strip()
-    for wrapper in (_BOLD, _BOXED):
-        whole = wrapper.fullmatch(text)
-        text = next(filter(None, whole.groups()), "").strip() if whole else text
+    marked = _MARKED.fullmatch(text)
+    text = marked[2].strip() if marked else text
+    boxed = _BOXED.fullmatch(text)
+    text = next(filter(None, boxed.groups()), "").strip() if boxed else text
     text = re.sub(r",\\!\s*", ",", text.replace("{,}", ","))
     text = _without_spacing(text)
     text = _COMMAND.sub(lambda command: _SPELLINGS.get(command[0], command[0]), text)
@@ -93,7 +97,7 @@ def undress(answer: str) -> tuple[str, bool, bool]:
     text = _PRIMES.sub(_as_ticks, re.sub(_FONT, r" \1 ", text if degree else _DEGREES.sub("", text)))
     text = re.sub(r"(?<=\d)\s*'+(?=\s*$)", "", text)  # minutes or seconds of arc
     text = _INFINITE.sub(r"\\infty ", text)
-    text = _JOINED.sub(", ", _JOINED_TIGHT.sub(", ", text)).strip().rstrip(".,;*").strip()
+    text = _LAST_STOP.sub("", _JOINED.sub(", ", _JOINED_TIGHT.sub(", ", text)).strip()).strip()
     return without_trailing_units(text), percents > 0, in_words
 
 
@@ -108,5 +112,5 @@ def _as_ticks(match: re.Match[str]) -> str:
 
 
 def without_thousands(text: str) -> str:
-    """``1,234.5`` -> ``1234.5``; other text as it is."""
-    return text.replace(",", "") if _WITH_THOUSANDS.fullmatch(text.strip()) else text
+    """``1,234.5`` and ``1 234.5`` -> ``1234.5``; other text as it is."""
+    return re.sub("[, ]", "", text) if _WITH_THOUSANDS.fullmatch(text.strip()) else text

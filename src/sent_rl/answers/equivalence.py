@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import warnings
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -10,11 +11,14 @@ from typing import Any, Literal
 
 from sent_rl.answers.asking import is_worth_asking
 from sent_rl.answers.forms import Form, read
-from sent_rl.answers.guard import Guard
+from sent_rl.answers.guard import Guard, Outcome
 from sent_rl.answers.scalars import real
 
 Verdict = Literal["same", "different", "none"]
-"""``none``: no verdict was reached within the limits of time and memory."""
+"""``none``: no verdict was reached within the limits; :func:`finding` says which."""
+Finding = Literal["same", "different", "size", "time", "memory", "failed", "lost"]
+"""A verdict, or why there is none. ``size``: one of the two is too long, too deep or too large to
+be worked out. The others are those of :data:`sent_rl.answers.guard.Outcome`."""
 
 _guard = Guard()
 atexit.register(_guard.close)
@@ -32,11 +36,17 @@ def verdict(gold: str | Sequence[str], answer: str | None, tolerance: float | No
     Args:
         tolerance: two numbers that are no further apart count as the same (OlympiadBench gives one for some problems).
     """
+    found = finding(gold, answer, tolerance)
+    return found if found == "same" or found == "different" else "none"
+
+
+def finding(gold: str | Sequence[str], answer: str | None, tolerance: float | None = None) -> Finding:
+    """:func:`verdict`, with the reason in place of ``none``."""
     if answer is None:
         return "different"
     if not isinstance(gold, str):
-        found = [verdict(each, answer, tolerance) for each in gold]
-        return next((v for v in ("same", "none") if v in found), "different")
+        found = [finding(each, answer, tolerance) for each in gold]
+        return "same" if "same" in found else next((v for v in found if v != "different"), "different")
     one, other = read(gold), read(answer)
     if _same(one, other):
         return "same"
@@ -46,7 +56,7 @@ def verdict(gold: str | Sequence[str], answer: str | None, tolerance: float | No
     if (one.understood and other.understood) or any(form.kind == "broken" and form.understood for form in (one, other)):
         return "different"
     if "monster" in (one.kind, other.kind) or not (_is_modest(gold) and _is_modest(answer)):
-        return "none"
+        return "size"
     if not (is_worth_asking(one, gold, answer) and is_worth_asking(other, answer, gold)):
         return "different"
     return _asked(gold, answer)
@@ -165,7 +175,25 @@ def _is_modest(text: str) -> bool:
     return len(text) <= _LONGEST and deepest <= _DEEPEST and most_digits <= _MOST_DIGITS
 
 
+class _Lost(Exception):
+    """Raised, so that the cache does not keep what says nothing about the pair."""
+
+
+def _asked(gold: str, answer: str) -> Finding:
+    try:
+        return _remembered(gold, answer)
+    except _Lost:
+        warnings.warn(
+            "math-verify's process was killed or stopped from outside, perhaps for want of memory: "
+            "the answer counts as wrong now and is judged again when it is met again",
+            stacklevel=2,
+        )
+        return "lost"
+
+
 @lru_cache(maxsize=1 << 14)
-def _asked(gold: str, answer: str) -> Verdict:
-    said = _guard.ask(gold, answer)
-    return "none" if said is None else "same" if said else "different"
+def _remembered(gold: str, answer: str) -> Outcome:
+    outcome = _guard.ask(gold, answer).outcome
+    if outcome == "lost":
+        raise _Lost
+    return outcome

@@ -22,6 +22,8 @@ _ANNOUNCED = re.compile(
     re.IGNORECASE,
 )
 _SUBJECT = re.compile(r"(?:the|it|this|that|there|our)\b[^.\n]*?\b(?:is|are|equals)\s*:?\s+", re.IGNORECASE)
+_PROSE = re.compile(r"(?!the\b|it\b|this\b|that\b|there\b|our\b|so\b|answer\b)(?:[A-Za-z]+\s+){3,}[^\n$]*\d", re.IGNORECASE)
+"""A sentence with a number somewhere: it is no answer in a format."""
 _THOUGHT = ("<think>", "</think>")
 _END_OF_RESPONSE = re.compile(
     r"(?<=\S)\s*(?:<\|(?:im_end|im_start|end|endoftext|end_of_text|eot_id|eom_id|start_header_id)\|>"
@@ -69,6 +71,8 @@ def _stated(find: Callable[[str], str | None]) -> Callable[[str], str | None]:
         if found is None:
             return None
         found = found.strip()
+        if _PROSE.match(found):
+            return None
         return _first_statement(found) if _ANNOUNCED.match(found) or _SUBJECT.match(found) else found
 
     return stated

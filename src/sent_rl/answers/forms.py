@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from sent_rl.answers.brackets import depth_of, is_balanced, is_bracketed, split
+from sent_rl.answers.brackets import depth_of, is_balanced, is_bracketed, is_matched, split
 from sent_rl.answers.dressing import undress, without_thousands
 from sent_rl.answers.expression import Evaluated, evaluate
 from sent_rl.answers.names import SYMBOL, arguments, is_measure, is_ratio, is_symbol, stem, tuple_length
@@ -25,11 +25,13 @@ LONGEST = 2000
 _FUNCTION_POWER = re.compile(r"(\\[a-z]+\s*[_^])\s*(\d)\s+(?=\d)")
 _DANGLING = re.compile(r"(?:\\(?:le|ge|ne|in|approx|to)(?![A-Za-z])|[<>=+]).*|.*(?:[<>=+-]|\\(?:le|ge|ne|in|approx|to))", re.DOTALL)
 _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(\d+)\}?")
-_MATRIX = re.compile(r"\\begin\{([pbv]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
+_MATRIX = re.compile(r"\\begin\{([pbBvV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _MIXED = re.compile(r"(-?)(\d+)\s*(?:\\[dt]?frac\s*\{?(\d+)\}?\s*\{?(\d+)\}?|\s(\d+)/(\d+))")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z '-]*")
-_PLAIN_WORDS = re.compile(r"(?=.*[aeiouAEIOU])[A-Za-z]{4,}(?:[ '-]+[A-Za-z]+)*")
-_SHORT_WORDS = {"yes", "no", "odd", "all", "red"}
+_PLAIN_WORDS = re.compile(r"(?=.*[aeiouAEIOU])[A-Za-z]{4,}(?:[ '-]+[A-Za-z]+)*|(?=.*[a-z]{4})[A-Za-z]{1,3}(?: [A-Za-z]{2,})+")
+_SHORT_WORDS = {"yes", "no", "odd", "all", "red", "dne"}
+_CAPITALS = re.compile(r"[A-Z]{3,}")
+"""SAS, HHT: an order of letters, and no product."""
 _DEEPEST = 60
 _CHOICE = re.compile(r"\(([A-E])\)\s+([^\s=+*/^-].*|-\s*\d.*)", re.DOTALL)
 _APART = re.compile(r"(?<![\d^.])[\d.]*\d\s+\d|\^\s*\d+\s+\d+(?![\d.]*\s*[\^\\])")
@@ -160,7 +162,7 @@ def _single(text: str, percent: bool = False) -> Form:
     matrix = _MATRIX.fullmatch(text)
     if matrix:
         rows = [[_single(cell.strip()) for cell in row.split("&")] for row in matrix[2].split("\\\\") if row.strip()]
-        return _ordered("[]", [_ordered("[]", row) for row in rows])
+        return _ordered("||" if matrix[1][0] in "vV" else "[]", [_ordered("[]", row) for row in rows])
     if is_bracketed(text, "([", ")]"):
         parts = _listed(text[1:-1])
         if len(parts) > 1:
@@ -171,10 +173,13 @@ def _single(text: str, percent: bool = False) -> Form:
 
 
 def _spelled_out(text: str) -> str:
-    """SymPy's ``Eq(a, b)``, and sets of all x with a property, in TeX's notation."""
+    """SymPy's ``Eq(a, b)`` and ``Matrix(...)``, and sets of all x with a property, in TeX's notation."""
     if text.startswith("Eq(") and is_bracketed(text[2:], "(", ")"):
         sides = split(text[3:-1], (",",))
         return " = ".join(sides) if len(sides) == 2 else text
+    if text.startswith("Matrix([[") and text.endswith("]])"):
+        rows = split(text[8:-2], (",",))
+        return "\\begin{matrix}" + "\\\\".join(" & ".join(split(row.strip()[1:-1], (",",))) for row in rows) + "\\end{matrix}"
     builder = _SET_OF_ALL.fullmatch(text)
     return builder[2].strip() if builder and relations_of(builder[2])[1] else text
 
@@ -198,7 +203,7 @@ def _plain(text: str, percent: bool) -> Form:
     in_digits = words_to_number(text)
     if in_digits is not None:
         text = str(in_digits)
-    if text.lower() in _SHORT_WORDS or (_PLAIN_WORDS.fullmatch(text) and not text.startswith("sqrt")):
+    if text.lower() in _SHORT_WORDS or _CAPITALS.fullmatch(text) or (_PLAIN_WORDS.fullmatch(text) and not text.startswith("sqrt")):
         return _word(text)
     mixed = _MIXED.fullmatch(text)
     if mixed:
@@ -207,7 +212,7 @@ def _plain(text: str, percent: bool) -> Form:
     text = _FUNCTION_POWER.sub(r"\1{\2} ", text)
     if _APART.search(text):  # a blank between two digits says something that is not read here
         return _unread(text)
-    if text.endswith(("+", "-", "/", "^")):
+    if text.endswith(("+", "-", "/", "^")) or not is_matched(text):  # an interval was read before
         return Form("broken", _bare(text))
     try:
         found = evaluate(text)

@@ -15,6 +15,7 @@ _DELIMITED = re.compile(
     re.DOTALL,
 )
 _BETWEEN_FORMULAS = re.compile(r"\s*(?:[,;]|,?\s*(?:and|or)\b)\s*")
+_ENDS_IN_POINT = re.compile(r"\.\s*(?:\$+|\\[\])])$")
 _OR = re.compile(r"\s*,?\s*or\s+")
 _END_OF_SENTENCE = re.compile(r"[.!?](?:\s|$)|\n\s*\n")
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\d.]*\d)|\.\d+"
@@ -69,7 +70,11 @@ def last_formula(text: str) -> str | None:
     start = _start_of_choice(tail, found)
     if last.kind == "number" and not last.delimited and start == last.start:
         earlier = [span for span in found if span.delimited and span.kind != "number"]
-        if not earlier or _END_OF_SENTENCE.search(tail, earlier[-1].end, last.start):
+        if (
+            not earlier
+            or _END_OF_SENTENCE.search(tail, earlier[-1].end, last.start)
+            or _ENDS_IN_POINT.search(tail, earlier[-1].start, earlier[-1].end)
+        ):
             return None
         last = earlier[-1]
         start = last.start

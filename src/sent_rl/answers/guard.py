@@ -1,4 +1,5 @@
-"""math-verify at arm's length: a few judge processes that are started when they are needed and replaced when they die."""
+"""math-verify at arm's length: a few judge processes, started when they are needed and replaced
+when they die."""
 
 from __future__ import annotations
 
@@ -10,11 +11,28 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from sent_rl.errors import UserError
 
 PROCESSES = 2
 """Judges of this process; threads share them."""
+ATTEMPTS = 2
+"""How often a pair is asked about when judges are killed from outside."""
+
+Outcome = Literal["same", "different", "time", "memory", "failed", "lost"]
+"""What became of a pair. Without a verdict: ``time`` and ``memory`` (the limit was reached),
+``failed`` (math-verify gave up or crashed), ``lost`` (the process was killed or stopped from
+outside, which says nothing about the pair)."""
+
+
+class Reply(NamedTuple):
+    outcome: Outcome
+    seconds: float
+    """CPU time of the process that judged the pair."""
+
+
+_LOST = Reply("lost", 0.0)
 
 
 class _Judge:
@@ -22,26 +40,29 @@ class _Judge:
 
     def __init__(self) -> None:
         script = Path(__file__).with_name("judge.py")
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        # the larger cache keeps what the judge has prepared for its children
+        settings = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "SYMPY_CACHE_SIZE": "10000"}
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=environment,
+            env={**os.environ, **settings},
             start_new_session=True,  # Ctrl-C is for the command, which closes the pipe when it ends
         )
         if self._line() != "ready":
-            self.close()
+            self.process.communicate()  # closes its input, so that it ends
+            if self.process.returncode < 0:
+                raise BrokenPipeError  # killed by a signal while it started
             raise UserError("answers: math-verify could not be started; reinstall it: pip install 'math-verify>=0.9,<0.10'")
 
-    def ask(self, gold: str, answer: str) -> bool | None:
+    def ask(self, gold: str, answer: str) -> Reply:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([gold, answer]) + "\n")
         self.process.stdin.flush()
-        said: bool | None = json.loads(self._line())
-        return said
+        outcome, seconds = json.loads(self._line())
+        return Reply(outcome, seconds)
 
     def _line(self) -> str:
         assert self.process.stdout is not None
@@ -53,7 +74,7 @@ class _Judge:
 
 
 class Guard:
-    """Asks a judge that is free. Safe in threads; a process that was forked off gets judges of its own."""
+    """Asks a judge that is free. Safe in threads; a forked process gets judges of its own."""
 
     def __init__(self, processes: int = PROCESSES) -> None:
         self.processes = processes
@@ -64,17 +85,19 @@ class Guard:
         self.idle: list[_Judge] = []
         self.slots = threading.BoundedSemaphore(self.processes)
 
-    def ask(self, gold: str, answer: str) -> bool | None:
-        """Whether math-verify finds that ``answer`` says what ``gold`` says; None where it finds nothing within its limits."""
+    def ask(self, gold: str, answer: str) -> Reply:
+        """Whether math-verify finds that ``answer`` says what ``gold`` says, within its limits."""
         if os.name != "posix":  # no fork, no limits
-            return None
+            return Reply("failed", 0.0)
         if self.owner != os.getpid():
             self._forget()
         with self.slots:
-            for _ in range(2):  # a judge may have been killed from outside; of a second one that dies the pair is the cause
+            for _ in range(ATTEMPTS):
                 with suppress(BrokenPipeError, json.JSONDecodeError), self._judge() as judge:
-                    return judge.ask(gold, answer)
-        return None
+                    reply = judge.ask(gold, answer)
+                    if reply.outcome != "lost":
+                        return reply
+        return _LOST
 
     @contextmanager
     def _judge(self) -> Iterator[_Judge]:
@@ -90,7 +113,8 @@ class Guard:
         self.idle.append(judge)
 
     def close(self) -> None:
-        """End the judges; the next question starts new ones. In a process that was forked off they are not its own to end."""
+        """End the judges; the next question starts new ones. A forked process has none of its own
+        to end until it asks."""
         if self.owner != os.getpid():
             self._forget()
         while self.idle:

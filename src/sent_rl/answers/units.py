@@ -84,7 +84,8 @@ _SQUARED = re.compile(r"(?<=[a-z]) (?:squared|cubed)$")
 _UNIT_FONT = (
     r"\\(?:text|textnormal|textsf|textit|mathit|mathrm|textrm|mbox|operatorname|rm|textbf|mathbf)\s*\{([^{}]*)\}(?:\s*\^\{?-?\d+\}?)?"
 )
-_UNITS_IN_TEXT = re.compile(rf"(?<=[\d}})\s])(?:{_UNIT_FONT}[\s/.]*+)++(?=$|[,;)\]])")
+_UNIT_FRACTION = rf"\\[dt]?frac\s*\{{\s*{_UNIT_FONT}\s*\}}\s*\{{\s*{_UNIT_FONT}\s*\}}"
+_UNITS_IN_TEXT = re.compile(rf"(?<=[\d}})\s])(?:(?:{_UNIT_FONT}|{_UNIT_FRACTION})[\s/.]*+)++(?=$|[,;)\]])")
 
 
 def without_units_in_text(text: str) -> str:

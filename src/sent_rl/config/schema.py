@@ -266,6 +266,7 @@ class RunConfig(_Section):
         prompt: str | list[dict[str, str]],
         path: str | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        **options: Any,
     ) -> bool:
         """Whether responses to ``prompt`` begin inside a thought that the prompt has opened.
 
@@ -275,6 +276,7 @@ class RunConfig(_Section):
             prompt: text, or chat messages.
             path: of the model whose chat template renders it, where it is not the configured one.
             tokenizer: of that model, where it is loaded already.
+            options: of the chat template, such as ``enable_thinking``.
 
         Raises:
             UserError: as :func:`sent_rl.models.load_tokenizer`.
@@ -283,4 +285,4 @@ class RunConfig(_Section):
             return self.answers.opened
         if isinstance(prompt, str):
             return ends_in_thought(prompt)
-        return ends_in_thought(render(tokenizer or load_tokenizer(self.model, path), prompt))
+        return ends_in_thought(render(tokenizer or load_tokenizer(self.model, path), prompt, **options))

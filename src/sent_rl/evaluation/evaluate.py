@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sent_rl.answers import verdict
+from sent_rl.answers.equivalence import finding
 from sent_rl.evaluation.estimators import Estimate, avg_at_k, estimate, pass_at_k
 from sent_rl.problems import Problem
 from sent_rl.rollouts import Response
@@ -29,8 +30,9 @@ SAMPLES = pa.schema(
         "finished": pa.bool_(),
     }
 )
-"""One row a response. ``answer``: null where none could be read; ``verdict``: same, different or none (none within the limits);
-``tokens``: null where it is not known."""
+"""One row a response. ``answer``: null where none could be read; ``verdict``: same, different, or why there is none
+(a :data:`sent_rl.answers.equivalence.Finding`); ``tokens``: null where it is not known."""
+_VERDICTS = ("same", "different")
 
 
 def sample_rows(model: str, sampled: Iterable[tuple[Problem, Sequence[Response]]], read: Reader) -> Iterator[dict[str, Any]]:
@@ -38,7 +40,7 @@ def sample_rows(model: str, sampled: Iterable[tuple[Problem, Sequence[Response]]
     for problem, responses in sampled:
         for number, response in enumerate(responses):
             answer = read(response.text, response.finished)
-            found = verdict(problem.golds, answer, problem.tolerance)
+            found = finding(problem.golds, answer, problem.tolerance)
             yield {
                 "model": model,
                 "problem": problem.id,
@@ -57,7 +59,8 @@ def results(rows: Iterable[Mapping[str, Any]], ks: Sequence[int], groups: Mappin
 
     ``models``: for each model ``avg@K`` and ``pass@K`` with value and standard error over questions; ``differences``: the same for each
     later model minus the first, paired by question; ``rates``: mean response length in tokens, shares of truncated responses, of those
-    without an answer, and of those without a verdict; ``n``: samples a question; ``problems``: how many. avg@K is the same estimate for
+    without an answer, and of those without a verdict; ``no_verdict``: for each model how many have
+    none, by reason; ``n``: samples a question; ``problems``: how many. avg@K is the same estimate for
     every K: the mean over all n samples.
 
     Args:
@@ -79,6 +82,7 @@ def results(rows: Iterable[Mapping[str, Any]], ks: Sequence[int], groups: Mappin
             for model in models[1:]
         },
         "rates": {model: _rates([row for row in table if row["model"] == model]) for model in models},
+        "no_verdict": {model: _reasons([row for row in table if row["model"] == model]) for model in models},
         "n": n,
         "problems": questions,
     }
@@ -119,5 +123,9 @@ def _rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         "mean_tokens": float(np.mean(known)) if known else None,
         "truncated": float(np.mean([not row["finished"] for row in rows])),
         "unparsed": float(np.mean([row["answer"] is None for row in rows])),
-        "no_verdict": float(np.mean([row["verdict"] == "none" for row in rows])),
+        "no_verdict": float(np.mean([row["verdict"] not in _VERDICTS for row in rows])),
     }
+
+
+def _reasons(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return dict(sorted(Counter(row["verdict"] for row in rows if row["verdict"] not in _VERDICTS).items()))

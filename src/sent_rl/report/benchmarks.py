@@ -115,6 +115,8 @@ def _rates_table(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     for name, results in found.items():
         for model, rates in results["rates"].items():
             shares = [f"{100 * rates[key]:.1f} %" for key in ("truncated", "unparsed", "no_verdict")]
+            reasons = results.get("no_verdict", {}).get(model)
+            shares[-1] += f" ({', '.join(f'{reason}: {n}' for reason, n in reasons.items())})" if reasons else ""
             tokens = "-" if rates["mean_tokens"] is None else f"{rates['mean_tokens']:.0f}"
             table.append([BENCHMARKS[name].title, model, tokens, *shares])
     return table

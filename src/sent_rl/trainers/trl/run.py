@@ -100,7 +100,8 @@ def _build(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], arguments
     """The trainer; what the libraries refuse becomes one line, and an empty folder that they made is removed again."""
     model, tokenizer = load(config.model)
     dataset = _dataset(config, curriculum)
-    opened = config.opens_thought(dataset[0]["prompt"], tokenizer=tokenizer)
+    options = arguments.chat_template_kwargs or {}
+    opened = config.opens_thought(dataset[0]["prompt"], tokenizer=tokenizer, **options)
     own = config.answers.reward_function
     reward = trl_reward(own) if own else _reward(partial(config.answers.read_for_reward, opened=opened))
     try:
