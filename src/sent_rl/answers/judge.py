@@ -1,12 +1,14 @@
 """The process that asks math-verify about one pair after another; :mod:`sent_rl.answers.guard` starts it.
 
 Each pair is judged in a forked child that has limits of CPU time and memory, so no answer can hang
-the caller or change the verdict on another one. Two things keep the children cheap:
+the caller or change the verdict on another one. What keeps the children cheap:
 
 - The parent judges fixed pairs before it forks, so that the children inherit what SymPy imports
   and caches. It does so when the first pair with the notation in question arrives.
 - The parent parses again, without evaluating anything, what a child was slow to parse. The
   parser's tables then hold the shape for all later children.
+- The parser's fast mode is tried before its full one, and SymPy's closed forms before
+  math-verify's numerical comparison.
 
 The limits are on CPU time, which does not depend on how busy the machine is. This file imports
 nothing of sent_rl, so that it starts as fast as SymPy does.
