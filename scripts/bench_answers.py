@@ -22,7 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from sent_rl.answers import cluster, extract, verdict
-from sent_rl.config import Answers
+from sent_rl.config.schema import Answers
 from sent_rl.evaluation.benchmarks import benchmark, load_benchmark
 from sent_rl.problems import Problem
 from sent_rl.problems.sources import File
