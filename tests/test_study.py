@@ -62,7 +62,7 @@ def test_a_study_from_cells_to_page(tmp_path: Path, capsys: pytest.CaptureFixtur
     page = run_study(study, source, folder, jobs=2)
     said = capsys.readouterr().out
     assert said.startswith("What this study can see with 2 runs of each arm and 5 test questions: differences to grpo")
-    assert said.index("runs for 2 points") < said.index("cells ")
+    assert said.index("runs for 2 points") < said.index("cells: ")
     assert cell.stat().st_mtime_ns == before  # a finished cell is not run again
     assert len(read_table(folder / "results.parquet")) == 2 * 2 * 5
     text = page.read_text(encoding="utf-8")
