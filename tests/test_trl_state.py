@@ -160,7 +160,7 @@ def test_the_terminal_and_the_page_say_so_too(tmp_path: Path) -> None:
     (tmp_path / "training" / "metrics.jsonl").write_text(lines, encoding="utf-8")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "2 of 4 steps had no spread of rewards in any group" in page
-    assert "on average 56 % of a step's groups" in page
+    assert "On average 56 % of the groups of a step have none" in page
 
 
 def test_every_update_of_a_rollout_knows_its_spread(tmp_path: Path) -> None:

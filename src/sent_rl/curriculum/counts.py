@@ -82,7 +82,7 @@ class ScoreCounts:
         if unparsed > TOO_MANY:
             found.append(
                 f"{unparsed:.0%} of the responses ended without an answer that {', '.join(strategies)} can read; "
-                "change answers.extract, or ask for such an answer in prompting.template"
+                "change answers.score (null: the reward's, from answers.extract), or ask for such an answer in prompting.template"
             )
         return found
 
