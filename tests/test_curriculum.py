@@ -4,6 +4,7 @@ import json
 import math
 import random
 from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -182,7 +183,21 @@ def test_the_reward_may_ask_for_another_format_than_the_evaluation() -> None:
     response = "Answer: 4\nso \\boxed{5}"
     assert answers.read(response) == "5"
     assert answers.read_for_reward(response) == "4"
-    correct = _reward(answers.read_for_reward)
+    reward, ids = _reward(answers.read_for_reward, frozenset([1])), [[5, 1]]
+    correct = partial(reward, completion_ids=ids * 4)
     golds, tolerance = [["4"], ["5"], ["4.1"], ["9", "4"]], [None, None, 0.2, None]
     assert correct([response] * 4, golds=golds, tolerance=tolerance) == [1.0, 0.0, 1.0, 1.0]
-    assert correct([[{"role": "assistant", "content": response}]], golds=[["4"]], tolerance=[None]) == [1.0]
+    chat = [[{"role": "assistant", "content": response}]]
+    assert reward(chat, completion_ids=ids, golds=[["4"]], tolerance=[None]) == [1.0]
+
+
+def test_the_reward_pays_no_answer_that_was_cut_in_the_middle() -> None:
+    """Where ``#### 12`` is the end of a response that reached its limit, ``#### 128`` may have been meant."""
+    from sent_rl.config import load_config
+    from sent_rl.trainers.trl.run import _reward
+
+    answers = load_config(None, []).answers
+    text, cut, ended = "3+9=12\n#### 12", [5, 7], [5, 1]
+    pay = partial(_reward(answers.read_for_reward, frozenset([1])), golds=[["12"]] * 3, tolerance=[None] * 3)
+    assert pay([text, text, f"{text}\nThat"], completion_ids=[cut, ended, cut]) == [0.0, 1.0, 1.0]
+    assert [answers.read_for_scores(text, finished) for finished in (False, True)] == [None, "12"]

@@ -41,6 +41,10 @@ def test_a_recipe_in_verls_words() -> None:
     assert found["actor_rollout_ref.model.custom_chat_template"] == "\"{{ messages[0]['content'] }}\""
     assert Path(found["actor_rollout_ref.model.path"]).is_dir()  # not "embedded", which verl does not know
     assert "actor_rollout_ref.model.custom_chat_template" not in words("prompting.chat=true")
+    # as TRL has them by default, where verl's own defaults are others
+    assert float(found["actor_rollout_ref.actor.optim.weight_decay"]) == 0 < 1e6 < float(found["actor_rollout_ref.actor.clip_ratio_c"])
+    assert words("train.steps=3", "train.updates_per_rollout=2")["trainer.total_training_steps"] == "2"  # the second is for one update
+    assert words("score.unparsed=shared")["+actor_rollout_ref.actor.policy_loss.unparsed"] == "shared"
     assert words("answers.reward=[answer_line]")["+reward.custom_reward_function.reward_kwargs.extract_with"] == "[answer_line]"
 
 
@@ -61,6 +65,13 @@ def test_a_recipe_in_verls_words() -> None:
 def test_what_verl_has_no_word_for_is_refused(setting: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         words(setting)
+
+
+def test_a_job_a_stage_would_forget_a_controller() -> None:
+    anew = "train.stage_reset=[optimizer, schedule, reference]"
+    assert words(anew, "method.name=sent")
+    with pytest.raises(UserError, match="would also reset the controller of method 'sent_adaptive'"):
+        words(anew, "method.name=sent_adaptive")
 
 
 def leaf_keys(section: type[BaseModel], at: str = "") -> list[str]:
@@ -146,7 +157,7 @@ def test_a_stage_that_starts_anew_is_a_job_of_its_own(tmp_path: Path) -> None:
     settings = ["train.stage_reset=[reference, optimizer, schedule]", "train.questions_per_step=4", "train.steps=5"]
     config = load_config("quickstart", [*settings, "problems.train.count=12"])
     rows = [{**problem_row(p), "stage": int(i >= 8)} for i, p in enumerate(config.problems.train.load())]
-    job = tmp_path / "job"
+    job = tmp_path / "job,lr=1e-6(1)"  # the job's own path becomes a model path, which Hydra has to read
     export(config, job, curriculum=rows, gpus=1)
     stages = [pq.read_table(job / f"train-{stage}.parquet").to_pylist() for stage in (0, 1)]
     assert [[row["extra_info"]["index"] for row in stage] for stage in stages] == [list(range(8)), list(range(8, 12))]
@@ -164,8 +175,8 @@ def test_a_stage_that_starts_anew_is_a_job_of_its_own(tmp_path: Path) -> None:
     first, second = told[0], told[2]
     assert (first["data.train_files"], second["data.train_files"]) == ("train-0.parquet", "train-1.parquet")
     assert (first["trainer.total_training_steps"], second["trainer.total_training_steps"]) == ("3", "2")
-    assert Path(first["actor_rollout_ref.model.path"]) == EMBEDDED
-    assert second["actor_rollout_ref.model.path"] == str(job / "model-0")
+    assert first["actor_rollout_ref.model.path"] == f'"{EMBEDDED}"'
+    assert second["actor_rollout_ref.model.path"] == f'"{job / "model-0"}"'
     assert first["trainer.default_local_dir"] != second["trainer.default_local_dir"]
     assert first["a.b"] == second["a.b"] == "c"
     assert "--local_dir checkpoints/stage-1/global_step_2/actor" in lines[3]

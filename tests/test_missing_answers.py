@@ -181,6 +181,9 @@ def test_trls_online_curriculum_follows_the_same_rule(tmp_path: Path) -> None:
     trainer._update_curriculum(trainer._order, inputs, same)
     assert trainer._order.entropies[0] == 0
     assert trainer._order.entropies[1] == pytest.approx(math.log(2))  # both were cut inside the same answer
+    trainer.args.unparsed = "shared"  # as score.unparsed
+    trainer._update_curriculum(trainer._order, inputs, same)
+    assert trainer._order.entropies[1] == 0
     masked = {**same, "completion_mask": same["completion_mask"] * torch.tensor([[1], [1], [0], [0]])}
     assert trainer._finished(masked) == [True, True, False, False]  # with mask_truncated_completions
 

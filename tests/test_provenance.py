@@ -127,6 +127,23 @@ def test_other_settings_are_refused(curriculum: Path, trained_with: list[RunConf
     assert not Path("job").exists()
 
 
+def test_only_what_the_scores_were_read_with_counts(folder: Path, trained_with: list[RunConfig]) -> None:
+    """Of the strategies the scores depend on answers.score alone, where that is given."""
+    config = load_config(None, ["model.path=m", *MADE_WITH, "answers.score=[hash]"])
+    pipeline.score(config, config.problems.train.load(), Path("s.parquet"))
+    pipeline.stage(load_config(None), Path("s.parquet"), Path("c.parquet"))
+    pipeline.train(load_config(None, ["answers.reward=[boxed]", "answers.extract=[boxed]"]), Path("c.parquet"), Path("t"))
+    assert trained_with[0].answers.reward == ["boxed"]
+    with pytest.raises(UserError, match=r"answers\.score: c\.parquet was made with"):
+        pipeline.train(load_config(None, ["answers.score=[boxed]"]), Path("c.parquet"), Path("t"))
+
+
+def test_a_broken_file_beside_a_model_is_somebody_elses(folder: Path, evaluated_with: list[RunConfig]) -> None:
+    Path("train.yaml").write_text("a: [")
+    pipeline.evaluate_models(load_config(None, ["problems.test.count=2"]), {"m": "m"}, Path("e"))
+    assert len(evaluated_with) == 1
+
+
 def test_the_fix_that_is_named_works(curriculum: Path, trained_with: list[RunConfig]) -> None:
     with pytest.raises(UserError, match="was made with") as refused:
         pipeline.train(load_config(None, ['prompting.template="{question}="']), curriculum, Path("t"))

@@ -102,7 +102,7 @@ def test_the_reward_of_training_pays_no_open_thought(chat_model: Callable[[str],
     rows = [{"id": str(i), "prompt": f"{i}+1", "answer": "4", "source": "", "stage": 0} for i in range(4)]
     trainer = run._build(config, rows, run.training_arguments(config, tmp_path / "t"))
     reward: Any = trainer.reward_funcs[0]
-    paid = reward(completions=[INSIDE, DONE], golds=[["4"], ["4"]], tolerance=[None, None])
+    paid = reward(completions=[INSIDE, DONE], completion_ids=[[1], [1]], golds=[["4"], ["4"]], tolerance=[None, None])
     assert paid == [0.0, 1.0]
 
 
@@ -115,14 +115,14 @@ def test_options_of_the_chat_template_count(chat_model: Callable[[str], str], tm
         rows = [{"id": "0", "prompt": "3+1", "answer": "4", "source": "", "stage": 0}]
         trainer = run._build(config, rows, run.training_arguments(config, tmp_path / str(thinking)))
         reward: Any = trainer.reward_funcs[0]
-        assert reward(completions=[INSIDE], golds=[["4"]], tolerance=[None]) == [paid]
+        assert reward(completions=[INSIDE], completion_ids=[[1]], golds=[["4"]], tolerance=[None]) == [paid]
 
 
 def test_an_online_curriculum_reads_no_open_thought() -> None:
     texts = {"done": DONE, "inside": INSIDE, "opens": "Q<think>\n", "plain": "Q\n"}
     trainer = SimpleNamespace(
         processing_class=SimpleNamespace(batch_decode=lambda ids, **_: [texts[i[-1]] for i in ids]),
-        args=SimpleNamespace(extract=["boxed"], thoughts=False),
+        args=SimpleNamespace(extract=["boxed"], thoughts=False, opened=None, unparsed="separate"),
         _metrics={"train": {"semantic_entropy": []}},
         _finished=lambda batch: [True] * len(batch["completion_ids"]),
     )

@@ -65,7 +65,7 @@ def test_no_default_of_trl_is_changed(tmp_path: Path) -> None:
     for key, value in theirs_values.items():
         if isinstance(value, int | float | str | bool | None | list):
             assert getattr(b, key) == value, key
-    assert set(vars(b)) - set(vars(a)) == {"method", "stage_reset", "extract", "thoughts", "track_reference"}
+    assert set(vars(b)) - set(vars(a)) == {"method", "stage_reset", "extract", "thoughts", "opened", "unparsed", "track_reference"}
 
 
 @pytest.mark.parametrize("loss_type", LOSS_TYPES)

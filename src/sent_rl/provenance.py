@@ -90,6 +90,8 @@ def as_in_table(config: RunConfig, table: Path, keys: Keys = SCORE_KEYS) -> RunC
     settings = table_settings(table)
     agreed = take_over(config, settings, str(table), keys)
     for key, theirs, ours in disagreements(agreed, settings, keys):
+        if keys is SCORE_KEYS and key in ("answers.extract", "answers.reward") and _scored_alike(agreed, settings):
+            continue
         keep = shlex.quote(f"{key}={json.dumps(theirs, ensure_ascii=False)}")
         raise UserError(
             f"{key}: {table} was made with {theirs!r}, and {ours!r} is asked for; "
@@ -99,6 +101,11 @@ def as_in_table(config: RunConfig, table: Path, keys: Keys = SCORE_KEYS) -> RunC
     if changed:
         console.print(f"as in {table}: {', '.join(changed)}")
     return agreed
+
+
+def _scored_alike(config: RunConfig, settings: Mapping[str, Any]) -> bool:
+    """Whether the scores' strategies are those of ``settings``, from whatever keys they follow."""
+    return type(config.answers).model_validate(settings.get("answers", {})).of_scores == config.answers.of_scores
 
 
 def as_trained(config: RunConfig, models: Iterable[str], keys: Keys = MODEL_KEYS) -> RunConfig:
@@ -119,7 +126,10 @@ def as_trained(config: RunConfig, models: Iterable[str], keys: Keys = MODEL_KEYS
 def _training(model: str) -> tuple[str, dict[str, Any]] | None:
     """The file that `sent train` left beside a model's folder, and what it says; None where there is none."""
     path = Path(model).parent / "train.yaml"
-    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError):
+        return None
     if not isinstance(found, dict) or not {"prompting", "answers", "method", "curriculum"} <= set(found):
         return None  # or somebody else's
     return str(path), found

@@ -27,7 +27,7 @@ def test_responses_that_are_cut_off_disagree(monkeypatch: pytest.MonkeyPatch) ->
         staged=SimpleNamespace(place={0: 0, 1: 1}, online=found),
         tokenizer=SimpleNamespace(batch_decode=lambda ids, **_: ["".join(WORDS[token] for token in row) for row in ids], eos_token_id=1),
         config=SimpleNamespace(data=SimpleNamespace(max_response_length=4)),
-        sent=SimpleNamespace(extract=["hash"], thoughts=False),
+        sent=SimpleNamespace(extract=["hash"], thoughts=False, unparsed="separate"),
         opened=False,
     )
     batch = SimpleNamespace(keys=[f"{i}_0_0" for i in range(4)], partition_id="train", tags=[{}] * 4)

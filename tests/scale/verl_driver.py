@@ -79,8 +79,8 @@ def submit(queue: Queue, rows: list[dict[str, Any]], turn: int = 0) -> KVBatchMe
 def trainer(method: Method, config: DictConfig | None = None) -> SENTTrainer:
     """A trainer with nothing but what its steps on the driver read."""
     found = object.__new__(SENTTrainer)
-    found.config = OmegaConf.create({}) if config is None else config
+    found.config = OmegaConf.create({"data": {"max_response_length": 100}}) if config is None else config
     found.method, found.method_state, found.staged = method, None, None
     found.sent = SENTPolicyLossConfig(method=method.name)
-    found.global_steps, found.tokenizer = 1, Characters()
+    found.global_steps, found.tokenizer, found.opened = 1, Characters(), False
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import warnings
 from collections.abc import Sequence
 from fractions import Fraction
@@ -10,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from sent_rl.answers.asking import is_worth_asking
+from sent_rl.answers.brackets import depth_of
 from sent_rl.answers.forms import Form, read
 from sent_rl.answers.guard import Guard, Outcome
 from sent_rl.answers.scalars import real
@@ -167,12 +169,8 @@ def _is_whole(value: Any) -> bool:
 
 def _is_modest(text: str) -> bool:
     """Whether it is worth a parser's while: what is longer or deeper than any answer to a problem is not."""
-    depth = deepest = digits = most_digits = 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        digits = digits + 1 if character.isdigit() else 0
-        deepest, most_digits = max(deepest, depth), max(most_digits, digits)
-    return len(text) <= _LONGEST and deepest <= _DEEPEST and most_digits <= _MOST_DIGITS
+    digits = max(map(len, re.findall(r"\d+", text)), default=0)
+    return len(text) <= _LONGEST and depth_of(text) <= _DEEPEST and digits <= _MOST_DIGITS
 
 
 class _Lost(Exception):

@@ -128,9 +128,9 @@ class Answers(_Section):
         strategies = self.extract if finished or not strict else strict
         return extract(response, strategies, thoughts=self.thoughts, opened=opened)
 
-    def read_for_reward(self, response: str, opened: bool = False) -> str | None:
-        """The final answer as the training reward wants it."""
-        return extract(response, self.of_reward, thoughts=self.thoughts, opened=opened)
+    def read_for_reward(self, response: str, finished: bool = True, opened: bool = False) -> str | None:
+        """The final answer as the training reward wants it: by the same rule as for the scores."""
+        return counted_answer(response, finished, self.of_reward, thoughts=self.thoughts, opened=opened)
 
     def read_for_scores(self, response: str, finished: bool = True, opened: bool = False) -> str | None:
         """The final answer as semantic entropy and pass rate count it."""

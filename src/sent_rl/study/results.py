@@ -56,7 +56,7 @@ class Study:
     def against_baseline(self, metric: str) -> dict[str, Comparison]:
         """Every other arm's difference to the baseline; none where the baseline has no run yet."""
         baseline = self.config.baseline
-        others = [arm for arm in self.arms if arm != baseline] if baseline in self.cells else []
+        others = [arm for arm in self.arms if arm != baseline and self._comparable(arm, baseline)]
         found = {arm: self._difference(metric, arm, baseline) for arm in others}
         adjusted = holm({arm: each.p for arm, each in found.items()})
         return {arm: Comparison(each, adjusted[arm]) for arm, each in found.items()}
@@ -64,6 +64,11 @@ class Study:
     def f_test(self, metric: str) -> FTest:
         """Does any arm differ from any other?"""
         return f_over_arms(list(self.scores[metric].values()))
+
+    def _comparable(self, arm: str, other: str) -> bool:
+        """Whether both have finished runs; with the same seed, where runs are paired by it."""
+        seeds = [{cell["seed"] for cell in self.cells.get(each, ())} for each in (arm, other)]
+        return bool(seeds[0] & seeds[1]) if self.config.paired else bool(seeds[1])
 
     def _difference(self, metric: str, arm: str, other: str) -> RunEstimate:
         of = self.scores[metric]

@@ -1,19 +1,21 @@
-"""TRL's GRPO configuration, and the two things that are ours."""
+"""TRL's GRPO configuration, and what is ours."""
 
 from __future__ import annotations
 
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from trl import GRPOConfig
 
 from sent_rl.answers import STATED_STRATEGIES
+from sent_rl.config import StageReset
+from sent_rl.curriculum.entropy import Unparsed
 from sent_rl.errors import UserError, nearest
 from sent_rl.methods import resolve
 
-STAGE_RESETS = ("optimizer", "schedule", "reference")
+STAGE_RESETS = get_args(StageReset)
 
 
 @dataclass
@@ -28,6 +30,8 @@ class SENTConfig(GRPOConfig):
 
         extract: how a final answer is found in a response, for methods whose curriculum follows the rollouts (``sent_rl.answers``).
         thoughts: whether an answer inside ``<think>...</think>`` counts there.
+        opened: whether prompts end in an open ``<think>``; None: as their last tokens say.
+        unparsed: how responses without an answer are clustered there; see :func:`sent_rl.curriculum.semantic_entropy`.
         track_reference: keep a reference policy to log the KL to it, also where the method needs none.
 
     With a ``stage`` column in the training set, ``num_train_epochs`` counts the passes over each stage, and ``max_steps`` is shared out
@@ -48,6 +52,10 @@ class SENTConfig(GRPOConfig):
         default_factory=lambda: list(STATED_STRATEGIES), metadata={"help": "Strategies that find the final answer in a response."}
     )
     thoughts: bool = field(default=False, metadata={"help": "Look for the final answer inside <think>...</think> too."})
+    opened: bool | None = field(default=None, metadata={"help": "Prompts end in an open <think>; unset: as they read."})
+    unparsed: Unparsed = field(
+        default="separate", metadata={"help": "Responses without an answer: a cluster each (separate) or one in all (shared)."}
+    )
     track_reference: bool = field(default=False, metadata={"help": "Log the KL to the initial policy also where no method needs it."})
 
     def __post_init__(self) -> None:

@@ -103,7 +103,7 @@ def _build(config: RunConfig, curriculum: Sequence[Mapping[str, Any]], arguments
     options = arguments.chat_template_kwargs or {}
     opened = config.opens_thought(dataset[0]["prompt"], tokenizer=tokenizer, **options)
     own = config.answers.reward_function
-    reward = trl_reward(own) if own else _reward(partial(config.answers.read_for_reward, opened=opened))
+    reward = trl_reward(own) if own else _reward(partial(config.answers.read_for_reward, opened=opened), _end_tokens(model, tokenizer))
     try:
         trainer = SENTTrainer(
             model=model,
@@ -176,6 +176,8 @@ def training_arguments(config: RunConfig, folder: Path) -> SENTConfig:
         "stage_reset": list(section.stage_reset),
         "extract": list(config.answers.of_scores),
         "thoughts": config.answers.thoughts,
+        "opened": config.answers.opened,
+        "unparsed": config.score.unparsed,
         "max_steps": section.steps or -1,
         "num_train_epochs": section.passes,
         "per_device_train_batch_size": per_pass,
@@ -275,14 +277,33 @@ class MetricsFile(TrainerCallback):
         self.on_step(metrics, state.max_steps)
 
 
-def _reward(read: Callable[[str], str | None]) -> Callable[..., list[float]]:
-    """TRL's reward function: 1 for a right final answer, else 0. The same verdict as the evaluation's."""
+def _reward(read: Callable[[str, bool], str | None], ends: frozenset[int]) -> Callable[..., list[float]]:
+    """TRL's reward function: 1 for a right final answer, else 0. The same verdict as the evaluation's.
 
-    def correct(completions: Sequence[Any], golds: Sequence[list[str]], tolerance: Sequence[float | None], **_: Any) -> list[float]:
+    Args:
+        read: finds the answer in a response, given whether the response ended by itself.
+        ends: the tokens that end a response.
+    """
+
+    def correct(
+        completions: Sequence[Any],
+        completion_ids: Sequence[Sequence[int]],
+        golds: Sequence[list[str]],
+        tolerance: Sequence[float | None],
+        **_: Any,
+    ) -> list[float]:
         texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
-        return [float(equivalent(gold, read(text), off)) for text, gold, off in zip(texts, golds, tolerance, strict=True)]
+        answers = [read(text, bool(ids) and ids[-1] in ends) for text, ids in zip(texts, completion_ids, strict=True)]
+        return [float(equivalent(gold, answer, off)) for answer, gold, off in zip(answers, golds, tolerance, strict=True)]
 
     return correct
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a response for TRL."""
+    named = model.generation_config.eos_token_id
+    several = named if isinstance(named, list) else [named]
+    return frozenset(token for token in (tokenizer.eos_token_id, *several) if token is not None)
 
 
 def _dataset(config: RunConfig, curriculum: Sequence[Mapping[str, Any]]) -> Dataset:

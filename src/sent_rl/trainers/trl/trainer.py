@@ -286,13 +286,13 @@ class SENTTrainer(GRPOTrainer):
         ends = self.processing_class.batch_decode(batch["prompt_ids"][:, -_END_OF_PROMPT:])
         own = []
         for row, text, end, finished in zip(inputs, texts, ends, self._finished(batch), strict=True):
-            opened = ends_in_thought(end)
+            opened = ends_in_thought(end) if self.args.opened is None else self.args.opened
             answer = counted_answer(text, finished, self.args.extract, thoughts=self.args.thoughts, opened=opened)
             own.append((row[ROW], answer))
         answers: dict[int, list[str | None]] = {}
         for row, answer in gather_object(own):
             answers.setdefault(row, []).append(answer)
-        found = {row: semantic_entropy(group).value for row, group in answers.items()}
+        found = {row: semantic_entropy(group, unparsed=self.args.unparsed).value for row, group in answers.items()}
         order.update(found)
         self._metrics["train"]["semantic_entropy"].append(sum(found.values()) / len(found))
 

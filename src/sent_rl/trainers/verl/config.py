@@ -8,6 +8,7 @@ from typing import Any
 from verl.workers.config import PolicyLossConfig
 
 from sent_rl.answers import STATED_STRATEGIES
+from sent_rl.curriculum.entropy import Unparsed
 from sent_rl.methods import Method, resolve
 
 
@@ -21,12 +22,14 @@ class SENTPolicyLossConfig(PolicyLossConfig):
         stage_passes: how often every stage of the curriculum is gone through; ``trainer.total_training_steps`` overrides it.
         extract: how a final answer is found in a response, for methods whose curriculum follows the rollouts.
         thoughts: whether an answer inside ``<think>...</think>`` counts there.
+        unparsed: how responses without an answer are clustered there; see :func:`sent_rl.curriculum.semantic_entropy`.
     """
 
     method: Any = "sent"
     stage_passes: int = 1
     extract: list[str] = field(default_factory=lambda: list(STATED_STRATEGIES))
     thoughts: bool = False
+    unparsed: Unparsed = "separate"
 
     def resolved(self) -> Method:
         """The method.

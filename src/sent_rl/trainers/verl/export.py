@@ -18,7 +18,7 @@ from sent_rl.errors import UserError
 from sent_rl.files import atomic, write_table, write_text
 from sent_rl.problems import Problem, problem_of
 from sent_rl.problems.writing import VERL, verl_row
-from sent_rl.trainers.verl.translation import MODEL_PATH, Job, Words, translate
+from sent_rl.trainers.verl.translation import MODEL_PATH, Job, Words, rollouts_in, translate
 
 _STAGES = pa.struct([*VERL.field("extra_info").type, pa.field("stage", pa.int64()), pa.field("semantic_entropy", pa.float64())])
 STAGED = VERL.set(VERL.get_field_index("extra_info"), pa.field("extra_info", _STAGES))
@@ -87,7 +87,7 @@ def _check_sizes(config: RunConfig, curriculum: Sequence[Mapping[str, Any]] | No
             raise UserError(f"train.questions_per_step: {size} questions a step, and only {problems} problems; lower it")
         return None
     try:
-        batches = None if steps is None else max(1, steps // config.train.updates_per_rollout)
+        batches = None if steps is None else rollouts_in(steps, config.train.updates_per_rollout)
         return StageSampler([int(row["stage"]) for row in curriculum], size, passes=config.train.passes, batches=batches)
     except ValueError as error:
         raise UserError(f"train: {error}; change train.questions_per_step, train.steps or the stages") from error
@@ -167,7 +167,7 @@ model={shlex.quote(str(words[MODEL_PATH]))}
 for stage in "${{!steps[@]}}"; do
   if [ ! -d "model-$stage" ]; then
     {same.replace(chr(10), chr(10) + "    ")} \\
-      {MODEL_PATH}="$model" \\
+      {MODEL_PATH}="\\"$model\\"" \\
       data.train_files="train-$stage.parquet" \\
       trainer.default_local_dir="checkpoints/stage-$stage" \\
       trainer.total_training_steps="${{steps[$stage]}}" \\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ class SENTTrainer(PPOTrainerSync):
         for row, text, done in zip(data["extra_info"], texts, ended, strict=True):
             answer = counted_answer(text, done, self.sent.extract, thoughts=self.sent.thoughts, opened=self.opened)
             answers.setdefault(self.staged.place[row["index"]], []).append(answer)
-        found = {index: semantic_entropy(group).value for index, group in answers.items()}
+        found = {index: semantic_entropy(group, unparsed=self.sent.unparsed).value for index, group in answers.items()}
         self.staged.online.update(found)
         metrics["sent/semantic_entropy"] = sum(found.values()) / len(found)
 
@@ -157,7 +158,7 @@ class SENTTrainer(PPOTrainerSync):
         if not self.global_steps:
             return
         path = checkpoint_folder(self.config, self.global_steps) / STATE_FILE
-        if path.is_file():
+        with suppress(OSError, ValueError, KeyError, TypeError):  # without a readable state: refused below where one is needed
             self.method_state = json.loads(path.read_text(encoding="utf-8"))["method"]
         kept = self.method.state_keys if self.method.selection_scope == "step" else frozenset()
         if not kept <= set(self.method_state or {}):

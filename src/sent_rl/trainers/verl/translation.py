@@ -130,10 +130,15 @@ def _opened(job: Job) -> Words:
     return {} if opened is None else {f"+{_REWARD}.reward_kwargs.opened": opened}
 
 
+def rollouts_in(steps: int, updates_per_rollout: int) -> int:
+    """Rollouts that so many optimizer steps need; the last one may be for fewer updates, as in TRL."""
+    return -(-steps // updates_per_rollout)
+
+
 def _steps(job: Job) -> Words:
     """verl counts rollouts."""
     steps = job.train.steps
-    return {} if steps is None else {"trainer.total_training_steps": max(1, steps // job.train.updates_per_rollout)}
+    return {} if steps is None else {"trainer.total_training_steps": rollouts_in(steps, job.train.updates_per_rollout)}
 
 
 def _updates(job: Job) -> Words:
@@ -184,6 +189,12 @@ def _stage_reset(job: Job) -> Words:
         raise UserError(
             f"train.stage_reset: a job of verl's resets nothing, and a job a stage resets all of {', '.join(_RESETS)};"
             " name all three or none"
+        )
+    method = job.config.method
+    if found and method.state_keys - {"step"}:
+        raise UserError(
+            f"train.stage_reset: a job a stage would also reset the controller of method {method.name!r};"
+            " leave stage_reset out, or train with TRL"
         )
     return {}
 
@@ -239,7 +250,10 @@ KEYS: Mapping[str, Callable[[Job], Words] | Apart | Refused] = {
     },
     "answers.opened": _opened,
     "engine": Apart("of sent score and sent evaluate; the job samples with --engine"),
-    "score": Apart("of sent score, before the job"),
+    "score.samples": Apart("of sent score, before the job"),
+    "score.weights": Apart("of sent score, before the job"),
+    "score.unparsed": lambda job: {f"+{_LOSS}.unparsed": job.config.score.unparsed},
+    "score.sampling": Apart("of sent score, before the job"),
     "stage": Apart("of sent stage, whose table --curriculum is"),
     "method": _method,
     "train.steps": _steps,
@@ -303,6 +317,8 @@ def _always(job: Job) -> Words:
         f"{ACTOR}.strategy": "fsdp2",
         f"{ACTOR}.fsdp_config.entropy_from_logits_with_chunking": True,
         f"{ACTOR}.loss_agg_mode": "token-mean",
+        f"{ACTOR}.clip_ratio_c": 1e9,  # TRL has no dual clip unless its delta is set; verl's default is 3
+        f"{ACTOR}.optim.weight_decay": 0.0,  # TRL's default; verl's is 0.01
         f"{ROLLOUT}.name": job.engine,
         f"{ROLLOUT}.tensor_model_parallel_size": 2 if job.gpus % 2 == 0 else 1,  # verl's default is 2
         f"{_REWARD}.path": "pkg://sent_rl.trainers.verl.reward",
