@@ -1,4 +1,4 @@
-"""The way of the data, walked once: a run directory, step by step, each step atomic and resumable."""
+"""A run directory, step by step; each step is atomic and resumable."""
 
 from __future__ import annotations
 

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-pytest.importorskip("verl")
-
 from sent_rl.trainers.verl.trainer import SENTTrainer
 
 WORDS = {0: "#### ", 1: "", 6: "1", 7: "2"}  # 1 ends a response

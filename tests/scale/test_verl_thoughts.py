@@ -6,9 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-pytest.importorskip("verl")
-
 from omegaconf import DictConfig, OmegaConf
 
 from sent_rl.trainers.verl.thoughts import settle_thoughts

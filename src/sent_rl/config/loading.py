@@ -25,7 +25,8 @@ def renewed(written: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration that an earlier version wrote, or some of its sections, with the keys that
     have come since; other things stay.
 
-    A new key's default is what was done before there was the key, so the two mean the same run.
+    They get today's defaults, which mostly are what was done before there was the key. Not so for
+    ``answers.reward``: null used to read every strategy of ``answers.extract``.
     """
     known = {key: value for key, value in written.items() if key in RunConfig.model_fields}
     try:
